@@ -1,0 +1,3 @@
+"""oneway: a laboratory for one-way memory."""
+
+__version__ = "0.1.0"

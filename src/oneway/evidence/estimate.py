@@ -1,0 +1,85 @@
+"""A measured number never travels without its interval, its sample size and its unit."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean with its 95% interval, the number of independent observations behind it, and its unit."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    unit: str
+
+    @property
+    def defined(self) -> bool:
+        """True where the interval is finite: at least two observations, none of them NaN."""
+        return all(math.isfinite(x) for x in (self.mean, self.low, self.high))
+
+    def to_dict(self) -> dict[str, float | int | str | None]:
+        """JSON has no infinity: an undefined bound is null."""
+        return {
+            k: (None if isinstance(v, float) and not math.isfinite(v) else v) for k, v in asdict(self).items()
+        }
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]{unit} (n={self.n})"
+
+
+def over_seeds(values: Sequence[float] | np.ndarray, unit: str = "") -> Estimate:
+    """Mean over independent runs with Student's t interval: mean ± t(0.975, n−1) · s / √n.
+
+    Fewer than two runs, or a NaN among them, give an infinite interval: one seed says nothing of the spread.
+    """
+    from scipy import stats
+
+    x = np.asarray(values, dtype=np.float64)
+    n, mean = x.size, float(x.mean()) if x.size else math.nan
+    if n < 2 or not np.isfinite(x).all():
+        return Estimate(mean, -math.inf, math.inf, n, unit)
+    half = float(stats.t.ppf(0.975, n - 1) * x.std(ddof=1) / math.sqrt(n))
+    return Estimate(mean, mean - half, mean + half, n, unit)
+
+
+def over_facts(
+    values: Sequence[float] | np.ndarray, unit: str = "", *, resamples: int = 2000, seed: int = 0
+) -> Estimate:
+    """Mean over facts with a percentile bootstrap interval (facts are drawn with replacement).
+
+    Where every fact is alike and all values are 0 or 1 the bootstrap has no width; Wilson's score interval
+    stands in for it, so that 300 of 300 is not reported as certainty. Fewer than two facts give an infinite
+    interval.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    n, mean = x.size, float(x.mean()) if x.size else math.nan
+    if n < 2 or not np.isfinite(x).all():
+        return Estimate(mean, -math.inf, math.inf, n, unit)
+    if np.ptp(x) == 0 and x[0] in (0.0, 1.0):
+        low, high = _wilson(int(x.sum()), n)
+        return Estimate(mean, low, high, n, unit)
+    low, high = np.quantile(_bootstrap_means(x, resamples, seed), [0.025, 0.975])
+    return Estimate(mean, float(low), float(high), n, unit)
+
+
+def _bootstrap_means(x: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Means of resamples; distinct values are counted rather than drawn, which is exact and small for 0/1 data."""
+    rng = np.random.default_rng(seed)
+    values, counts = np.unique(x, return_counts=True)
+    if values.size <= 64:
+        return rng.multinomial(x.size, counts / x.size, size=resamples) @ values / x.size
+    return np.array([x[rng.integers(x.size, size=x.size)].mean() for _ in range(resamples)])
+
+
+def _wilson(successes: int, n: int) -> tuple[float, float]:
+    z = 1.959963984540054
+    p, centre = successes / n, (successes + z * z / 2) / (n + z * z)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    # The exact ends: an interval for 0 of n starts at 0 and one for n of n ends at 1.
+    return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
