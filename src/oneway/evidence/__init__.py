@@ -3,6 +3,7 @@
 from oneway.evidence.claim import Claim, Judgement, Measured, Verdict
 from oneway.evidence.estimate import Estimate, over_facts, over_seeds
 from oneway.evidence.record import RunRecord, sha256
+from oneway.evidence.study import Study, StudyConfig
 
 __all__ = [
     "Claim",
@@ -10,6 +11,8 @@ __all__ = [
     "Judgement",
     "Measured",
     "RunRecord",
+    "Study",
+    "StudyConfig",
     "Verdict",
     "over_facts",
     "over_seeds",

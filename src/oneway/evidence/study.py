@@ -1,0 +1,60 @@
+"""A study is a methods section as data: claims with their rules, the experiment, what is measured of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from oneway.evidence.claim import Claim, Judgement, Measured
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.figure import Figure
+
+
+class StudyConfig(Protocol):
+    """What every study's config has: the seeds it runs by default.
+
+    A config is a frozen dataclass; one with a field `device` ("cpu", "cuda", ...) can be sent to a device.
+    """
+
+    @property
+    def seeds(self) -> Sequence[int]: ...
+
+
+ConfigT = TypeVar("ConfigT", bound=StudyConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Generic[ConfigT]):
+    """Everything that is needed to run a family of claims and to judge them.
+
+    `experiment(config, seeds, workspace)` gives the curves: a data frame with a row per seed, step and
+    quantity. `workspace` is a folder in which it may keep checkpoints to resume from, or None.
+    `measure(curves)` gives the named estimates that the claims' rules read; `figure(measured, curves)`
+    draws them; `recipes` are functions that return a whole config ("quick", "standard", "paper").
+    """
+
+    name: str
+    title: str
+    claims: tuple[Claim, ...]
+    experiment: Callable[[ConfigT, Sequence[int], Path | None], "pl.DataFrame"]
+    measure: Callable[["pl.DataFrame"], Measured]
+    figure: Callable[[Measured, "pl.DataFrame"], "Figure"]
+    recipes: Mapping[str, Callable[[], ConfigT]]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where two claims share an id: a verdict could not be traced to its claim."""
+        ids = [claim.id for claim in self.claims]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"study {self.name} has two claims with one id: {', '.join(sorted(ids))}")
+
+    def config(self, recipe: str) -> ConfigT:
+        """The whole config of a recipe. Raises ValueError where the study has no such recipe."""
+        if recipe not in self.recipes:
+            raise ValueError(f"study {self.name} has no recipe {recipe!r}; it has {', '.join(self.recipes)}")
+        return self.recipes[recipe]()
+
+    def judge(self, measured: Measured) -> tuple[Judgement, ...]:
+        """Every claim judged by its fixed rule."""
+        return tuple(claim.judge(measured) for claim in self.claims)
