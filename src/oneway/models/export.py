@@ -1,0 +1,285 @@
+"""Grown models to standard Hugging Face checkpoints and back."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from oneway.models.architecture import Architecture
+from oneway.models.transformer import Weights, block_weights
+
+ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
+
+
+def to_hugging_face(weights: Weights, a: Architecture, seed_index: int = 0) -> PreTrainedModel:
+    """One seed as a plain `transformers` model with equal logits.
+
+    Sequential blocks with learned or no positions become GPT-2 (no positions: zero position embeddings);
+    rotary positions become GPT-NeoX. Raises ValueError, with the reason, where no standard architecture
+    computes the same function: merged OV, and parallel blocks without rotary positions.
+    """
+    if a.ov == "merged":
+        raise ValueError("a merged OV has no Hugging Face form: its rank may exceed the head width")
+    single = {name: value[seed_index].detach().cpu().float() for name, value in weights.items()}
+    if a.positions == "rotary":
+        return _neox(single, a)
+    if a.block == "parallel":
+        raise ValueError(
+            f"parallel blocks with {a.positions} positions have no Hugging Face form: use rotary positions"
+        )
+    return _gpt2(single, a)
+
+
+def _gpt2(w: Weights, a: Architecture) -> PreTrainedModel:
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=a.vocab,
+            n_positions=a.context,
+            n_embd=a.width,
+            n_layer=a.layers,
+            n_head=a.heads,
+            n_inner=a.mlp,
+            activation_function=ACTIVATIONS[a.activation],
+            layer_norm_epsilon=a.norm_epsilon,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            tie_word_embeddings=a.unembedding == "tied",
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+    )
+    state: dict[str, Tensor] = {
+        "transformer.wte.weight": w["W_E"],
+        "transformer.wpe.weight": w.get("W_pos", torch.zeros(a.context, a.width)),
+        "transformer.ln_f.weight": w["ln_f.w"],
+        "transformer.ln_f.bias": w["ln_f.b"],
+        "lm_head.weight": w["W_U"].T if a.unembedding == "untied" else w["W_E"],
+    }
+    for layer in range(a.layers):
+        b, p = block_weights(w, layer), f"transformer.h.{layer}."
+        state |= {
+            p + "ln_1.weight": b["ln1.w"],
+            p + "ln_1.bias": b["ln1.b"],
+            p + "attn.c_attn.weight": b["W_QKV"],
+            p + "attn.c_attn.bias": b["b_QKV"],
+            p + "attn.c_proj.weight": b["W_O"],
+            p + "attn.c_proj.bias": b["b_O"],
+            p + "ln_2.weight": b["ln2.w"],
+            p + "ln_2.bias": b["ln2.b"],
+            p + "mlp.c_fc.weight": b["W_in"],
+            p + "mlp.c_fc.bias": b["b_in"],
+            p + "mlp.c_proj.weight": b["W_out"],
+            p + "mlp.c_proj.bias": b["b_out"],
+        }
+    return _loaded(model, state)
+
+
+def _neox(w: Weights, a: Architecture) -> PreTrainedModel:
+    model = GPTNeoXForCausalLM(
+        GPTNeoXConfig(
+            vocab_size=a.vocab,
+            max_position_embeddings=a.context,
+            hidden_size=a.width,
+            num_hidden_layers=a.layers,
+            num_attention_heads=a.heads,
+            intermediate_size=a.mlp,
+            hidden_act=ACTIVATIONS[a.activation],
+            layer_norm_eps=a.norm_epsilon,
+            use_parallel_residual=a.block == "parallel",
+            rope_parameters={
+                "rope_type": "default",
+                "rope_theta": a.rotary_base,
+                "partial_rotary_factor": 1.0,
+            },
+            hidden_dropout=0.0,
+            attention_dropout=0.0,
+            tie_word_embeddings=a.unembedding == "tied",
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+    )
+    state: dict[str, Tensor] = {
+        "gpt_neox.embed_in.weight": w["W_E"],
+        "gpt_neox.final_layer_norm.weight": w["ln_f.w"],
+        "gpt_neox.final_layer_norm.bias": w["ln_f.b"],
+        "lm_head.weight": w["W_U"].T if a.unembedding == "untied" else w["W_E"],
+    }
+    for layer in range(a.layers):
+        b, p = block_weights(w, layer), f"gpt_neox.layers.{layer}."
+        state |= {
+            p + "input_layernorm.weight": b["ln1.w"],
+            p + "input_layernorm.bias": b["ln1.b"],
+            p + "post_attention_layernorm.weight": b["ln2.w"],
+            p + "post_attention_layernorm.bias": b["ln2.b"],
+            p + "attention.query_key_value.weight": _by_head(b["W_QKV"], a).T,
+            p + "attention.query_key_value.bias": _by_head(b["b_QKV"][None], a)[0],
+            p + "attention.dense.weight": b["W_O"].T,
+            p + "attention.dense.bias": b["b_O"],
+            p + "mlp.dense_h_to_4h.weight": b["W_in"].T,
+            p + "mlp.dense_h_to_4h.bias": b["b_in"],
+            p + "mlp.dense_4h_to_h.weight": b["W_out"].T,
+            p + "mlp.dense_4h_to_h.bias": b["b_out"],
+        }
+    return _loaded(model, state)
+
+
+def _by_head(w_qkv: Tensor, a: Architecture) -> Tensor:
+    """Columns ordered (query key value, head, d_head) → NeoX's (head, query key value, d_head)."""
+    return w_qkv.view(-1, 3, a.heads, a.head_width).transpose(1, 2).reshape(w_qkv.shape)
+
+
+def _from_head(w_qkv: Tensor, a: Architecture) -> Tensor:
+    """The inverse of `_by_head`."""
+    return w_qkv.view(-1, a.heads, 3, a.head_width).transpose(1, 2).reshape(w_qkv.shape)
+
+
+def _loaded(model: PreTrainedModel, state: dict[str, Tensor]) -> PreTrainedModel:
+    model.load_state_dict({name: value.contiguous() for name, value in state.items()}, strict=True)
+    return model.eval()
+
+
+def save_checkpoint(
+    weights: Weights,
+    a: Architecture,
+    tokenizer: PreTrainedTokenizerFast,
+    directory: Path,
+    seed_index: int = 0,
+) -> Path:
+    """Write one seed as a Hugging Face checkpoint directory (safetensors and tokenizer).
+
+    Raises ValueError where the tokenizer knows more tokens than the model, or as `to_hugging_face` does.
+    """
+    if len(tokenizer) > a.vocab:
+        raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the model only {a.vocab}")
+    model = to_hugging_face(weights, a, seed_index)
+    directory.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def from_hugging_face(directory: Path) -> tuple[Weights, Architecture]:
+    """Read a GPT-2 or GPT-NeoX checkpoint directory back as named weights (seed axis of length 1).
+
+    Raises ValueError for another architecture, or for a variant that the block function does not compute.
+    """
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    readers = {"gpt2": _read_gpt2, "gpt_neox": _read_neox}
+    kind = config.get("model_type")
+    if kind not in readers:
+        raise ValueError(f"{directory}: model type {kind!r} is not read here; known: {sorted(readers)}")
+    model = AutoModelForCausalLM.from_pretrained(
+        directory, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+    )
+    single, architecture = readers[kind](model)
+    return {name: value.detach().clone()[None] for name, value in single.items()}, architecture
+
+
+def _activation(name: str) -> str:
+    for ours, theirs in (("gelu", ("gelu",)), ("gelu_tanh", ("gelu_new", "gelu_pytorch_tanh"))):
+        if name in theirs:
+            return ours
+    raise ValueError(f"activation {name!r} is not computed here; known: gelu, gelu_new, gelu_pytorch_tanh")
+
+
+def _read_gpt2(model: PreTrainedModel) -> tuple[Weights, Architecture]:
+    c, s = model.config, model.state_dict()
+    if c.scale_attn_by_inverse_layer_idx or not c.scale_attn_weights:
+        raise ValueError("GPT-2 with another attention scale is not computed here")
+    a = Architecture(
+        vocab=c.vocab_size,
+        context=c.n_positions,
+        layers=c.n_layer,
+        width=c.n_embd,
+        heads=c.n_head,
+        mlp=c.n_inner or 4 * c.n_embd,
+        unembedding="tied" if c.tie_word_embeddings else "untied",
+        activation=_activation(c.activation_function),  # type: ignore[arg-type]
+        norm_epsilon=c.layer_norm_epsilon,
+    )
+    w: Weights = {
+        "W_E": s["transformer.wte.weight"],
+        "W_pos": s["transformer.wpe.weight"],
+        "ln_f.w": s["transformer.ln_f.weight"],
+        "ln_f.b": s["transformer.ln_f.bias"],
+    }
+    if a.unembedding == "untied":
+        w["W_U"] = s["lm_head.weight"].T
+    names = {
+        "ln1.w": "ln_1.weight",
+        "ln1.b": "ln_1.bias",
+        "W_QKV": "attn.c_attn.weight",
+        "b_QKV": "attn.c_attn.bias",
+        "W_O": "attn.c_proj.weight",
+        "b_O": "attn.c_proj.bias",
+        "ln2.w": "ln_2.weight",
+        "ln2.b": "ln_2.bias",
+        "W_in": "mlp.c_fc.weight",
+        "b_in": "mlp.c_fc.bias",
+        "W_out": "mlp.c_proj.weight",
+        "b_out": "mlp.c_proj.bias",
+    }
+    for layer in range(a.layers):
+        w |= {f"blocks.{layer}.{n}": s[f"transformer.h.{layer}.{theirs}"] for n, theirs in names.items()}
+    return w, a
+
+
+def _read_neox(model: PreTrainedModel) -> tuple[Weights, Architecture]:
+    c, s = model.config, model.state_dict()
+    rope = c.rope_parameters
+    if rope.get("rope_type", "default") != "default" or rope.get("partial_rotary_factor", 1.0) != 1.0:
+        raise ValueError(f"GPT-NeoX with rotary parameters {dict(rope)} is not computed here")
+    if not c.attention_bias:
+        raise ValueError("GPT-NeoX without attention biases is not computed here")
+    a = Architecture(
+        vocab=c.vocab_size,
+        context=c.max_position_embeddings,
+        layers=c.num_hidden_layers,
+        width=c.hidden_size,
+        heads=c.num_attention_heads,
+        mlp=c.intermediate_size,
+        block="parallel" if c.use_parallel_residual else "sequential",
+        positions="rotary",
+        unembedding="tied" if c.tie_word_embeddings else "untied",
+        activation=_activation(c.hidden_act),  # type: ignore[arg-type]
+        norm_epsilon=c.layer_norm_eps,
+        rotary_base=float(rope["rope_theta"]),
+    )
+    w: Weights = {
+        "W_E": s["gpt_neox.embed_in.weight"],
+        "ln_f.w": s["gpt_neox.final_layer_norm.weight"],
+        "ln_f.b": s["gpt_neox.final_layer_norm.bias"],
+    }
+    if a.unembedding == "untied":
+        w["W_U"] = s["lm_head.weight"].T
+    for layer in range(a.layers):
+        p = f"gpt_neox.layers.{layer}."
+        w |= {
+            f"blocks.{layer}.{name}": value
+            for name, value in {
+                "ln1.w": s[p + "input_layernorm.weight"],
+                "ln1.b": s[p + "input_layernorm.bias"],
+                "ln2.w": s[p + "post_attention_layernorm.weight"],
+                "ln2.b": s[p + "post_attention_layernorm.bias"],
+                "W_QKV": _from_head(s[p + "attention.query_key_value.weight"].T, a),
+                "b_QKV": _from_head(s[p + "attention.query_key_value.bias"][None], a)[0],
+                "W_O": s[p + "attention.dense.weight"].T,
+                "b_O": s[p + "attention.dense.bias"],
+                "W_in": s[p + "mlp.dense_h_to_4h.weight"].T,
+                "b_in": s[p + "mlp.dense_h_to_4h.bias"],
+                "W_out": s[p + "mlp.dense_4h_to_h.weight"].T,
+                "b_out": s[p + "mlp.dense_4h_to_h.bias"],
+            }.items()
+        }
+    return w, a
