@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +20,7 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> Path:
 
     Raises WriteError where the folder cannot be written or the disk is full; the temporary file is removed.
     """
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
@@ -31,7 +32,8 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     except OSError as error:
         raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # after the rename there is none; an error must not hide the first one
+            temporary.unlink()
     return path
 
 
@@ -41,8 +43,11 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 
 def write_text(path: Path, content: str) -> Path:
-    """Write text atomically as UTF-8, line ends as they are. Raises WriteError."""
-    return write_bytes(path, content.encode("utf-8"))
+    """Write text atomically as UTF-8, line ends as they are. Raises WriteError.
+
+    What UTF-8 cannot say (half a surrogate pair, as file names of other encodings give) becomes `\\udcxx`.
+    """
+    return write_bytes(path, content.encode("utf-8", errors="backslashreplace"))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,8 +1,9 @@
 """A measured number never travels without its interval, its sample size and its unit."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,18 @@ class Estimate:
             k: (None if isinstance(v, float) and not math.isfinite(v) else v) for k, v in asdict(self).items()
         }
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Estimate":
+        """The inverse of `to_dict`: a null mean is NaN, null bounds are infinite.
+
+        Raises ValueError where a field is missing or unknown.
+        """
+        absent: dict[str, Any] = {"mean": math.nan, "low": -math.inf, "high": math.inf}
+        try:
+            return cls(**{k: absent[k] if v is None and k in absent else v for k, v in fields.items()})
+        except TypeError as error:
+            raise ValueError(f"not an estimate: {error}") from error
+
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
         return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]{unit} (n={self.n})"
@@ -40,8 +53,7 @@ def over_seeds(values: Sequence[float] | np.ndarray, unit: str = "") -> Estimate
     """
     from scipy import stats
 
-    x = np.asarray(values, dtype=np.float64)
-    n, mean = x.size, float(x.mean()) if x.size else math.nan
+    x, n, mean = _observations(values)
     if n < 2 or not np.isfinite(x).all():
         return Estimate(mean, -math.inf, math.inf, n, unit)
     half = float(stats.t.ppf(0.975, n - 1) * x.std(ddof=1) / math.sqrt(n))
@@ -57,8 +69,7 @@ def over_facts(
     stands in for it, so that 300 of 300 is not reported as certainty. Fewer than two facts give an infinite
     interval.
     """
-    x = np.asarray(values, dtype=np.float64)
-    n, mean = x.size, float(x.mean()) if x.size else math.nan
+    x, n, mean = _observations(values)
     if n < 2 or not np.isfinite(x).all():
         return Estimate(mean, -math.inf, math.inf, n, unit)
     if np.ptp(x) == 0 and x[0] in (0.0, 1.0):
@@ -68,8 +79,14 @@ def over_facts(
     return Estimate(mean, float(low), float(high), n, unit)
 
 
+def _observations(values: Sequence[float] | np.ndarray) -> tuple[np.ndarray, int, float]:
+    x = np.asarray(values, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # infinities of both signs have no mean: NaN, as the interval says
+        return x, x.size, float(x.mean()) if x.size else math.nan
+
+
 def _bootstrap_means(x: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Means of resamples; distinct values are counted rather than drawn, which is exact and small for 0/1 data."""
+    """Means of resamples; few distinct values are counted, not drawn: exact, and small for 0/1 data."""
     rng = np.random.default_rng(seed)
     values, counts = np.unique(x, return_counts=True)
     if values.size <= 64:

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -75,9 +76,8 @@ def package_versions() -> dict[str, str]:
 def source_commit() -> dict[str, Any]:
     """The commit of this source tree and whether it was dirty; empty when oneway runs from a wheel."""
     here = Path(__file__).resolve().parent
-    if not any(
-        (parent / ".git").exists() and (parent / "pyproject.toml").exists() for parent in here.parents
-    ):
+    root = here.parents[2]  # src/oneway/evidence: a wheel in somebody's repository is not that repository
+    if not ((root / ".git").exists() and (root / "pyproject.toml").exists()):
         return {"commit": None, "dirty": None}
 
     def git(*arguments: str) -> str:
@@ -94,23 +94,16 @@ def source_commit() -> dict[str, Any]:
 def hardware() -> dict[str, Any]:
     """Processor, cores and memory of this machine (a GPU is added by the code that uses one)."""
     model = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            model = next(
-                (line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), model
-            )
-    except OSError:
-        pass
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), model)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found: dict[str, Any] = {
         "cpu": model,
         "cores": cores,
         "system": f"{platform.system()} {platform.machine()}",
     }
-    try:
+    with suppress(ValueError, OSError, AttributeError):  # systems that do not say
         found["memory_gib"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (ValueError, OSError, AttributeError):
-        pass
     return found
 
 

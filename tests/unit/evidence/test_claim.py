@@ -1,0 +1,79 @@
+"""Every way a claim can be judged."""
+
+import math
+
+import pytest
+
+from oneway.evidence import Claim, Estimate, Study, Verdict
+
+CLAIM = Claim(
+    id="Z3",
+    text="trained one way, not recalled the other",
+    source="a paper, Fig. 1",
+    rule="forward above 0.9 as control; reverse below 0.1 supports, above 0.5 refutes",
+    control=lambda m: m["forward"].low > 0.9,
+    supports=lambda m: m["reverse"].high < 0.1,
+    refutes=lambda m: m["reverse"].low > 0.5,
+)
+
+
+def around(mean: float, half: float = 0.01) -> Estimate:
+    return Estimate(mean, mean - half, mean + half, 10, "probability")
+
+
+@pytest.mark.parametrize(
+    ("forward", "reverse", "verdict", "reason"),
+    [
+        (around(0.99), around(0.02), Verdict.REPRODUCED, "support"),
+        (around(0.99), around(0.80), Verdict.CONTRADICTED, "refutation"),
+        (around(0.99), around(0.30), Verdict.INCONCLUSIVE, "neither"),
+        (around(0.99), around(0.09, 0.02), Verdict.INCONCLUSIVE, "neither"),  # the interval crosses the bar
+        (around(0.50), around(0.02), Verdict.INCONCLUSIVE, "control"),
+        (around(0.50), around(0.80), Verdict.INCONCLUSIVE, "control"),
+        (around(0.99), Estimate(0.0, -math.inf, math.inf, 1, ""), Verdict.INCONCLUSIVE, "undefined"),
+    ],
+)
+def test_each_branch_of_the_judge(forward, reverse, verdict, reason) -> None:
+    judgement = CLAIM.judge({"forward": forward, "reverse": reverse})
+    assert judgement.verdict is verdict
+    assert reason in judgement.reason
+
+
+def test_a_rule_that_both_supports_and_refutes_is_an_error() -> None:
+    always = {"control": lambda m: True, "supports": lambda m: True, "refutes": lambda m: True}
+    claim = Claim(id="X1", text="", source="", rule="", **always)
+    with pytest.raises(ValueError, match="X1 both supports and refutes"):
+        claim.judge({"a": around(0.5)})
+
+
+def test_a_judgement_as_a_dictionary_has_what_a_reader_needs() -> None:
+    measured = {"forward": around(0.99), "reverse": around(0.02)}
+    found = CLAIM.judge(measured).to_dict()
+    assert found["id"] == "Z3"
+    assert found["verdict"] == "reproduced"
+    assert found["rule"] == CLAIM.rule
+    assert found["measured"]["reverse"] == pytest.approx(
+        {"mean": 0.02, "low": 0.01, "high": 0.03, "n": 10, "unit": "probability"}
+    )
+
+
+def study(*claims: Claim) -> Study:
+    return Study(
+        name="s",
+        title="",
+        claims=claims,
+        experiment=None,
+        measure=None,
+        figure=None,
+        recipes={"quick": object},
+    )
+
+
+def test_a_study_has_no_two_claims_of_one_id() -> None:
+    with pytest.raises(ValueError, match="Z3"):
+        study(CLAIM, CLAIM)
+
+
+def test_an_unknown_recipe_is_named_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"no recipe 'slow'; it has quick"):
+        study(CLAIM).config("slow")
