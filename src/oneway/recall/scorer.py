@@ -1,0 +1,278 @@
+"""The seam between what an audit asks and how a model answers: token ids in, log-probabilities out.
+
+A scorer knows nothing of facts. It is given contexts, answers, and which answer is asked after which context;
+whatever computes the same numbers faster may take its place.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from oneway.recall.forward import CacheError, Forward, select_rows, top_and_log_sum_exp
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """For each pair: log P(answer | context) in nats, and whether every answer token is the argmax."""
+
+    logprob: np.ndarray  # float64 [pair]
+    greedy: np.ndarray  # bool [pair]
+
+
+class Scorer(Protocol):
+    """Gives log P(answer | context) = Σ_t log softmax(logits(context, answer_<t))[answer_t].
+
+    The softmax is over the model's whole vocabulary.
+    """
+
+    def score(self, contexts: Sequence[Tokens], answers: Sequence[Tokens], pairs: np.ndarray) -> Scores:
+        """Score answers after contexts.
+
+        `pairs` is an integer array [pair, 2] of (index into contexts, index into answers). Contexts and
+        answers may repeat. Raises ValueError for an empty context or answer, or a token the model lacks.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBudget:
+    """What a scorer may hold at once besides the weights: bytes of logits, and of keys and values a level."""
+
+    logits: int = 1 << 26
+    cache: int = 1 << 28
+    context_tokens: int = 4096  # tokens of one forward pass over contexts
+
+
+class CacheScorer:
+    """Scores with the model's own key-value cache; nothing that two answers share is computed twice.
+
+    Contexts of exactly equal length make a batch, so there is neither padding nor a mask, and the result is
+    that of one plain forward pass for any causal model. A batch's longest common prefix runs once. The
+    answers after a context form a trie that is walked level by level: one token for each distinct (context,
+    answer prefix) that goes on, from a selection of its parents' caches. Where a level would exceed the
+    budget it is cut, and each part is walked to its leaves before the next.
+    """
+
+    def __init__(self, model: PreTrainedModel, budget: MemoryBudget | None = None) -> None:
+        self._forward = Forward(model)
+        self._budget = budget or MemoryBudget()
+
+    def score(self, contexts: Sequence[Tokens], answers: Sequence[Tokens], pairs: np.ndarray) -> Scores:
+        """See `Scorer.score`."""
+        work = _Work.of(contexts, answers, pairs, self._forward.vocab)
+        with torch.inference_mode():
+            for batch in self._batches(work):
+                self._score_batch(work, batch)
+        return work.scores()
+
+    def _batches(self, work: "_Work") -> Iterator[range]:
+        """Runs of contexts of one length, in lexicographic order so that neighbours share a prefix."""
+        start = 0
+        while start < len(work.contexts):
+            length = len(work.contexts[start])
+            rows = min(
+                self._budget.context_tokens // length,
+                self._budget.cache // (self._forward.cache_bytes_per_token * length),
+                self._rows_of_logits,
+            )
+            stop = start + 1
+            while stop < len(work.contexts) and stop - start < rows and len(work.contexts[stop]) == length:
+                stop += 1
+            yield range(start, stop)
+            start = stop
+
+    @property
+    def _rows_of_logits(self) -> int:
+        return max(1, self._budget.logits // (4 * self._forward.vocab))
+
+    def _score_batch(self, work: "_Work", batch: range) -> None:
+        contexts = work.contexts[batch.start : batch.stop]
+        shared = min(_common_prefix(contexts[0], contexts[-1]), len(contexts[0]) - 1)
+        cache = None
+        if shared and len(contexts) > 1:
+            _, prefix = self._forward.cached(torch.tensor([contexts[0][:shared]]))
+            cache = select_rows(prefix, np.zeros(len(contexts), dtype=np.int64))
+            contexts = [context[shared:] for context in contexts]
+        logits, cache = self._forward.cached(torch.tensor(contexts), cache)
+        pairs = work.pairs_of(batch)
+        rows = work.context_of[pairs] - batch.start
+        work.read(logits, rows, pairs, depth=0)
+        del logits
+        self._descend(work, cache, rows, pairs, depth=1)
+
+    def _descend(
+        self, work: "_Work", cache: DynamicCache, rows: np.ndarray, pairs: np.ndarray, depth: int
+    ) -> None:
+        """Walk the answers from token `depth` on; pair `pairs[i]` stands in row `rows[i]` of the cache."""
+        longer = work.lengths[work.answer_of[pairs]] > depth
+        if not longer.any():
+            return
+        pairs = pairs[longer]
+        tokens = work.tokens[work.answer_of[pairs], depth - 1]
+        nodes, node_of = np.unique(rows[longer] * self._forward.vocab + tokens, return_inverse=True)
+        order = np.argsort(node_of, kind="stable")
+        pairs, node_of = pairs[order], node_of[order]
+        parents, tokens = np.divmod(nodes, self._forward.vocab)
+        cache_rows = self._budget.cache // (
+            self._forward.cache_bytes_per_token * (cache.get_seq_length() + 1)
+        )
+        limit = max(1, min(self._rows_of_logits, cache_rows))
+        for part in np.array_split(np.arange(len(nodes)), -(-len(nodes) // limit)):
+            first, last = np.searchsorted(node_of, (part[0], part[-1] + 1))
+            logits, child = self._forward.cached(
+                torch.from_numpy(tokens[part])[:, None], select_rows(cache, parents[part])
+            )
+            part_pairs, part_rows = pairs[first:last], node_of[first:last] - part[0]
+            work.read(logits, part_rows, part_pairs, depth)
+            del logits
+            self._descend(work, child, part_rows, part_pairs, depth + 1)
+
+
+class PlainScorer:
+    """Scores with plain forward passes of whole texts, batched by exact length; needs no cache."""
+
+    def __init__(self, model: PreTrainedModel, budget: MemoryBudget | None = None) -> None:
+        self._forward = Forward(model)
+        self._budget = budget or MemoryBudget()
+
+    def score(self, contexts: Sequence[Tokens], answers: Sequence[Tokens], pairs: np.ndarray) -> Scores:
+        """See `Scorer.score`."""
+        work = _Work.of(contexts, answers, pairs, self._forward.vocab)
+        context_lengths = np.array([len(context) for context in work.contexts])[work.context_of]
+        answer_lengths = work.lengths[work.answer_of]
+        shapes = np.stack([context_lengths, answer_lengths], axis=1)
+        with torch.inference_mode():
+            for context_length, answer_length in np.unique(shapes, axis=0):
+                alike = np.flatnonzero((shapes == (context_length, answer_length)).all(axis=1))
+                length = context_length + answer_length - 1
+                limit = max(1, self._budget.logits // (4 * self._forward.vocab * int(length)))
+                for part in np.array_split(alike, -(-len(alike) // limit)):
+                    self._score_alike(work, part, int(answer_length))
+        return work.scores()
+
+    def _score_alike(self, work: "_Work", pairs: np.ndarray, answer_length: int) -> None:
+        texts = [
+            (*work.contexts[work.context_of[pair]], *work.tokens[work.answer_of[pair], : answer_length - 1])
+            for pair in pairs
+        ]
+        logits = self._forward.plain(torch.tensor(np.array(texts)), keep=answer_length)
+        for depth in range(answer_length):
+            work.read(logits[:, depth - answer_length], np.arange(len(pairs)), pairs, depth)
+
+
+def choose_scorer(model: PreTrainedModel, budget: MemoryBudget | None = None) -> tuple[Scorer, str]:
+    """The fastest scorer that proves itself on this model, and why where it is not `CacheScorer`.
+
+    A few made-up sequences are scored both ways; a cache of an unknown kind, or scores that differ by more
+    than 1e-3 nats, give way to plain forward passes.
+    """
+    plain = PlainScorer(model, budget)
+    vocab = Forward(model).vocab
+    limit = getattr(model.config, "max_position_embeddings", None) or 64
+    rng = np.random.default_rng(0)
+    length = max(1, min(24, limit - 3))
+    contexts = [tuple(rng.integers(vocab, size=length).tolist()) for _ in range(3)]
+    contexts[1] = contexts[0][:-1] + contexts[1][-1:]
+    answers = [tuple(rng.integers(vocab, size=size).tolist()) for size in (1, 2, 3)]
+    answers.append(answers[2][:2] + answers[1][:1])
+    pairs = np.array([(c, a) for c in range(len(contexts)) for a in range(len(answers))])
+    try:
+        cached = CacheScorer(model, budget)
+        found = cached.score(contexts, answers, pairs)
+    except CacheError as error:
+        return plain, f"plain forward passes: {error}"
+    worst = float(np.abs(found.logprob - plain.score(contexts, answers, pairs).logprob).max())
+    if not worst <= 1e-3:
+        return plain, f"plain forward passes: with its cache this model's scores differ by {worst:.2g} nats"
+    return cached, ""
+
+
+@dataclass
+class _Work:
+    """The distinct contexts, answers and pairs of one call, and the scores as they come in."""
+
+    contexts: list[Tokens]  # by length, then lexicographic
+    tokens: np.ndarray  # int64 [answer, pos], -1 after the end
+    lengths: np.ndarray  # int64 [answer]
+    context_of: np.ndarray  # int64 [pair], ascending
+    answer_of: np.ndarray  # int64 [pair]
+    asked: np.ndarray  # distinct pair of each pair asked
+    logprob: np.ndarray
+    greedy: np.ndarray
+
+    @classmethod
+    def of(
+        cls, contexts: Sequence[Tokens], answers: Sequence[Tokens], pairs: np.ndarray, vocab: int
+    ) -> "_Work":
+        distinct, context_index = _distinct(contexts, "context")
+        distinct_answers, answer_index = _distinct(answers, "answer")
+        largest = max((max(tokens) for tokens in distinct + distinct_answers), default=0)
+        if largest >= vocab:
+            raise ValueError(
+                f"token {largest} is outside the model's vocabulary of {vocab}: "
+                "the tokenizer is not this model's"
+            )
+        lengths = np.array([len(answer) for answer in distinct_answers], dtype=np.int64)
+        tokens = np.full((len(distinct_answers), int(lengths.max(initial=1))), -1, dtype=np.int64)
+        for row, answer in zip(tokens, distinct_answers, strict=True):
+            row[: len(answer)] = answer
+        pairs = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+        width = max(1, len(distinct_answers))
+        keys, asked = np.unique(
+            context_index[pairs[:, 0]] * width + answer_index[pairs[:, 1]], return_inverse=True
+        )
+        context_of, answer_of = np.divmod(keys, width)
+        return cls(
+            contexts=distinct,
+            tokens=tokens,
+            lengths=lengths,
+            context_of=context_of,
+            answer_of=answer_of,
+            asked=asked,
+            logprob=np.zeros(len(keys)),
+            greedy=np.ones(len(keys), dtype=bool),
+        )
+
+    def pairs_of(self, batch: range) -> np.ndarray:
+        """The pairs whose contexts stand in a run of contexts."""
+        return np.arange(*np.searchsorted(self.context_of, (batch.start, batch.stop)))
+
+    def read(self, logits: Tensor, rows: np.ndarray, pairs: np.ndarray, depth: int) -> None:
+        """Add log softmax(logits)[token] for the `depth`-th token of each pair that is asked in a row.
+
+        logits [row, vocab]; `rows[i]` is the row of `pairs[i]`. Every pair given has a `depth`-th token.
+        """
+        row_index = torch.from_numpy(rows).to(logits.device)
+        token_index = torch.from_numpy(self.tokens[self.answer_of[pairs], depth]).to(logits.device)
+        chosen = logits[row_index, token_index]
+        top, log_sum_exp = top_and_log_sum_exp(logits)
+        greedy = chosen >= top[row_index]
+        # Where logits tie, the argmax is the first of them, as a greedy decoder would take it.
+        hits = greedy.nonzero()[:, 0]
+        greedy[hits] = logits[row_index[hits]].argmax(-1) == token_index[hits]
+        self.greedy[pairs] &= greedy.cpu().numpy()
+        self.logprob[pairs] += (chosen.double() - log_sum_exp[row_index]).cpu().numpy()
+
+    def scores(self) -> Scores:
+        return Scores(self.logprob[self.asked], self.greedy[self.asked])
+
+
+def _distinct(items: Sequence[Tokens], what: str) -> tuple[list[Tokens], np.ndarray]:
+    """The distinct items by length, then lexicographic, and the place of each item among them."""
+    distinct = sorted(set(items), key=lambda tokens: (len(tokens), tokens))
+    if distinct and not distinct[0]:
+        raise ValueError(f"an empty {what} cannot be scored")
+    place = {tokens: i for i, tokens in enumerate(distinct)}
+    return distinct, np.array([place[tokens] for tokens in items], dtype=np.int64)
+
+
+def _common_prefix(a: Tokens, b: Tokens) -> int:
+    return sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(a, b, strict=True)))

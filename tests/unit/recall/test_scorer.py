@@ -1,0 +1,188 @@
+"""The scorers against plain forward passes, one text at a time."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MistralConfig,
+    MistralForCausalLM,
+    OpenAIGPTConfig,
+    OpenAIGPTLMHeadModel,
+    PreTrainedModel,
+)
+
+from oneway.recall.forward import Forward, top_and_log_sum_exp
+from oneway.recall.scorer import CacheScorer, MemoryBudget, PlainScorer, choose_scorer
+
+VOCAB = 23
+
+
+def sharpened(model: PreTrainedModel) -> PreTrainedModel:
+    """Random weights scaled up, so that the logits are far from flat."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(4.0)
+    return model.eval()
+
+
+def gpt2() -> PreTrainedModel:
+    torch.manual_seed(0)
+    return sharpened(
+        GPT2LMHeadModel(GPT2Config(vocab_size=VOCAB, n_positions=32, n_embd=16, n_layer=2, n_head=2))
+    )
+
+
+def gemma3_with_window() -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        vocab_size=VOCAB,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        max_position_embeddings=64,
+    )
+    return sharpened(Gemma3ForCausalLM(config))
+
+
+def mistral_with_window() -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=VOCAB,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        sliding_window=5,
+        max_position_embeddings=64,
+    )
+    return sharpened(MistralForCausalLM(config))
+
+
+def gpt_without_cache() -> PreTrainedModel:
+    torch.manual_seed(0)
+    return sharpened(
+        OpenAIGPTLMHeadModel(
+            OpenAIGPTConfig(vocab_size=VOCAB, n_positions=32, n_embd=16, n_layer=2, n_head=2)
+        )
+    )
+
+
+def asked(seed: int = 0) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], np.ndarray]:
+    """Contexts of unequal lengths, some with a common prefix or repeated; answers of 1–4 tokens."""
+    rng = np.random.default_rng(seed)
+    shared = tuple(rng.integers(VOCAB, size=6).tolist())
+    contexts = [tuple(rng.integers(VOCAB, size=size).tolist()) for size in (1, 2, 2, 5, 9, 9)]
+    contexts += [(*shared, int(last)) for last in rng.integers(VOCAB, size=4)]
+    contexts.append(contexts[3])
+    answers = [tuple(rng.integers(4, size=size).tolist()) for size in (1, 1, 2, 2, 3, 3, 3, 4, 4)]
+    pairs = np.array([(c, a) for c in range(len(contexts)) for a in range(len(answers))])
+    return contexts, answers, rng.permutation(pairs)[:-20]
+
+
+def one_by_one(
+    model: PreTrainedModel,
+    contexts: list[tuple[int, ...]],
+    answers: list[tuple[int, ...]],
+    pairs: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    logprobs, greedy = [], []
+    for c, a in pairs:
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([[*contexts[c], *answers[a]]])).logits[0]
+        rows = logits[len(contexts[c]) - 1 : -1].double()
+        target = torch.tensor(answers[a])
+        logprobs.append(float(rows.log_softmax(-1)[torch.arange(len(target)), target].sum()))
+        greedy.append(bool((rows.argmax(-1) == target).all()))
+    return np.array(logprobs), np.array(greedy)
+
+
+@pytest.mark.parametrize("build", [gpt2, gemma3_with_window, mistral_with_window])
+def test_cache_scorer_equals_plain_forward_passes_one_by_one(build):
+    model = build()
+    contexts, answers, pairs = asked()
+    expected, greedy = one_by_one(model, contexts, answers, pairs)
+    scores = CacheScorer(model).score(contexts, answers, pairs)
+    assert np.ptp(expected) > 5, "the logits should not be flat"
+    np.testing.assert_allclose(scores.logprob, expected, atol=1e-4)
+    np.testing.assert_array_equal(scores.greedy, greedy)
+
+
+@pytest.mark.parametrize(
+    "budget", [MemoryBudget(logits=1, cache=1, context_tokens=1), MemoryBudget(cache=3000)]
+)
+def test_a_small_budget_changes_no_number(budget):
+    model = gpt2()
+    contexts, answers, pairs = asked(1)
+    expected, greedy = one_by_one(model, contexts, answers, pairs)
+    scores = CacheScorer(model, budget).score(contexts, answers, pairs)
+    np.testing.assert_allclose(scores.logprob, expected, atol=1e-4)
+    np.testing.assert_array_equal(scores.greedy, greedy)
+
+
+def test_a_model_without_a_cache_is_scored_by_plain_passes_and_the_reason_is_given():
+    model = gpt_without_cache()
+    contexts, answers, pairs = asked(2)
+    scorer, reason = choose_scorer(model)
+    assert isinstance(scorer, PlainScorer)
+    assert "key-value cache" in reason
+    expected, greedy = one_by_one(model, contexts, answers, pairs)
+    scores = scorer.score(contexts, answers, pairs)
+    np.testing.assert_allclose(scores.logprob, expected, atol=1e-4)
+    np.testing.assert_array_equal(scores.greedy, greedy)
+
+
+def test_a_model_with_a_cache_proves_itself():
+    scorer, reason = choose_scorer(gpt2())
+    assert isinstance(scorer, CacheScorer)
+    assert reason == ""
+
+
+def test_what_answers_share_is_computed_once(monkeypatch):
+    """Two equal contexts and answers a·b·c, a·b·d, a: one context, then the tokens a and b, once each."""
+    calls: list[tuple[int, int]] = []
+    original = Forward.cached
+
+    def counted(self, token_ids, cache=None):
+        calls.append(tuple(token_ids.shape))
+        return original(self, token_ids, cache)
+
+    scorer = CacheScorer(gpt2())
+    scorer.score([(1,)], [(1,)], np.array([(0, 0)]))  # measures the cache
+    monkeypatch.setattr(Forward, "cached", counted)
+    pairs = np.array([(c, a) for c in range(2) for a in range(3)])
+    scorer.score([(3, 4, 5), (3, 4, 5)], [(7, 8, 9), (7, 8, 10), (7,)], pairs)
+    assert calls == [(1, 3), (1, 1), (1, 1)]
+    calls.clear()
+    scorer.score([(3, 4, 5), (3, 4, 6)], [(7,)], np.array([(0, 0), (1, 0)]))
+    assert calls == [(1, 2), (2, 1)], "the common prefix of a batch runs once"
+
+
+def test_log_sum_exp_is_exact_for_large_and_masked_logits():
+    logits = torch.tensor([[1000.0, 1000.0, -torch.inf], [0.0, np.log(3.0), -200.0]])
+    top, total = top_and_log_sum_exp(logits)
+    np.testing.assert_allclose(top.numpy(), [1000.0, np.log(3.0)], rtol=1e-6)
+    np.testing.assert_allclose(total.numpy(), [1000.0 + np.log(2.0), np.log(4.0)], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("contexts", "answers", "message"),
+    [
+        ([()], [(1,)], "empty context"),
+        ([(1,)], [()], "empty answer"),
+        ([(1,)], [(VOCAB,)], "tokenizer is not this model's"),
+    ],
+)
+def test_what_cannot_be_scored_says_why(contexts, answers, message):
+    with pytest.raises(ValueError, match=message):
+        CacheScorer(gpt2()).score(contexts, answers, np.array([(0, 0)]))
