@@ -107,6 +107,11 @@ def hardware() -> dict[str, Any]:
     return found
 
 
+def fingerprint(asked: Mapping[str, Any]) -> str:
+    """A hash of everything that decides the numbers: equal fingerprints may share checkpoints."""
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def sha256(path: Path) -> str:
     """Hash of a file's bytes."""
     digest = hashlib.sha256()

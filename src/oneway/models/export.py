@@ -1,7 +1,9 @@
 """Grown models to standard Hugging Face checkpoints and back."""
 
 import json
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -158,14 +160,19 @@ def save_checkpoint(
 ) -> Path:
     """Write one seed as a Hugging Face checkpoint directory (safetensors and tokenizer).
 
+    Every file is written beside its place and renamed, `config.json` last: without it nothing is loaded.
+
     Raises ValueError where the tokenizer knows more tokens than the model, or as `to_hugging_face` does.
     """
     if len(tokenizer) > a.vocab:
         raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the model only {a.vocab}")
     model = to_hugging_face(weights, a, seed_index)
     directory.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    with TemporaryDirectory(dir=directory, prefix=".checkpoint-") as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        for file in sorted(Path(temporary).iterdir(), key=lambda file: file.name == "config.json"):
+            os.replace(file, directory / file.name)
     return directory
 
 

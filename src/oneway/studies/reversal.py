@@ -1,0 +1,350 @@
+"""Trained on A→B, a transformer does not recall B→A.
+
+Source: Zhu et al. 2024, section 5 and Fig. 1 (arXiv 2405.04669).
+
+Deviations from the published code, which ties nothing, drops out 10% and logs under dropout: embeddings are
+tied as its text says, there is no dropout, and every quantity is measured after the step, over all sentences.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from oneway.evidence import Claim, Measured, over_seeds
+from oneway.evidence.study import Study
+from oneway.facts.worlds import Arrows, arrows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from oneway.models.transformer import Weights
+    from oneway.training.fit import Batch
+
+SOURCE = "Zhu et al. 2024, section 5, Fig. 1 (arXiv 2405.04669)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The arrows world: tokens besides the two arrows, tokens per entity."""
+
+    vocabulary: int = 800
+    length: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A GPT-2 style decoder of this size."""
+
+    layers: int = 1
+    width: int = 32
+    heads: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """AdamW at a constant rate on the answer's tokens alone; `seeds_at_once` are stacked in one process."""
+
+    epochs: int = 90
+    batch: int = 64
+    learning_rate: float = 0.015
+    weight_decay: float = 0.01
+    seeds_at_once: int = 10
+    evaluate_every: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    world: World = field(default_factory=World)
+    model: Model = field(default_factory=Model)
+    training: Training = field(default_factory=Training)
+    seeds: tuple[int, ...] = tuple(range(10))
+    device: str = "cpu"
+
+
+def quick() -> Config:
+    """All of the data at the published vocabulary, in a model as small as it can be: seconds."""
+    return Config()
+
+
+def standard() -> Config:
+    """Four layers of width 256, some minutes on two cores."""
+    return Config(
+        model=Model(layers=4, width=256, heads=8),
+        training=Training(epochs=300, learning_rate=0.001, seeds_at_once=1),
+    )
+
+
+def paper() -> Config:
+    """The published default: 24 layers of width 768, 3,000 epochs; a GPU."""
+    return Config(
+        model=Model(layers=24, width=768, heads=12),
+        training=Training(epochs=3000, learning_rate=0.01, seeds_at_once=1, evaluate_every=25),
+    )
+
+
+# What the curves hold: −ln p of the whole answer in nats (mean over sentences), and probabilities.
+QUANTITIES = {
+    "train_nll": "trained sentences, nats",
+    "train_probability": "probability of the answer, trained sentences",
+    "both_ways_probability": "probability of the answer, pairs trained in both directions",
+    "seen_direction_probability": "probability of the answer, held-out pairs in their trained direction",
+    "validation_nll": "held-out direction, nats",
+    "validation_excess": "held-out direction, nats above uniform guessing over the vocabulary",
+    "validation_accuracy_over_chance": "held-out direction, share right among the right type, minus chance",
+}
+
+CLAIMS = (
+    Claim(
+        id="Z3",
+        text="Pairs trained in one direction are recalled in it with probability near 1, while the other "
+        "direction is predicted no better than by uniform guessing over the vocabulary.",
+        source=SOURCE,
+        rule="Control: lower bound of the answer's probability above 0.99 for pairs trained both ways. "
+        "Supports: lower bound of the probability in the trained direction of the held-out pairs above 0.99, "
+        "and lower bound of the held-out NLL at or above ln(vocabulary). Refutes: upper bound of that NLL "
+        "below ln(vocabulary).",
+        control=lambda m: m["both_ways_probability"].low > 0.99,
+        supports=lambda m: m["seen_direction_probability"].low > 0.99 and m["validation_excess"].low >= 0,
+        refutes=lambda m: m["validation_excess"].high < 0,
+    ),
+    Claim(
+        id="Z3.right-type",
+        text="Even told that the answer is an entity of the right type, the model picks the right one in the "
+        "held-out direction no more often than chance.",
+        source=f"{SOURCE}; our stricter reading",
+        rule="Control: as Z3. Supports: interval of (share right − chance) reaches down to 0 or below and "
+        "stays under 0.05. Refutes: its lower bound is above 0.05.",
+        control=lambda m: m["both_ways_probability"].low > 0.99,
+        supports=lambda m: (
+            m["validation_accuracy_over_chance"].low <= 0 and m["validation_accuracy_over_chance"].high < 0.05
+        ),
+        refutes=lambda m: m["validation_accuracy_over_chance"].low > 0.05,
+    ),
+)
+
+
+def experiment(config: Config, seeds: Sequence[int], workspace: Path | None) -> pl.DataFrame:
+    """Train every seed on its own world; a row per seed, epoch and quantity."""
+    from oneway.report.progress import progress
+
+    at_once = config.training.seeds_at_once
+    groups = [tuple(seeds[i : i + at_once]) for i in range(0, len(seeds), at_once)]
+    rows: list[dict[str, Any]] = []
+    with progress(f"training {len(seeds)} seeds") as advance:
+        for number, group in enumerate(groups):
+
+            def told(done: int, total: int, before: int = number) -> None:
+                advance(before * total + done, len(groups) * total)
+
+            folder = None if workspace is None else workspace / f"seeds-{group[0]}-{group[-1]}"
+            rows += _trained(config, group, folder, told)
+    return pl.DataFrame(
+        rows, schema={"seed": pl.Int64, "epoch": pl.Int64, "quantity": pl.String, "value": pl.Float64}
+    )
+
+
+def _trained(config: Config, seeds: Sequence[int], workspace: Path | None, told: Any) -> list[dict[str, Any]]:
+    import torch
+
+    from oneway.models.architecture import gpt2
+    from oneway.models.transformer import initial_weights
+    from oneway.training.fit import fit, last_tokens_loss
+    from oneway.training.optimisers import Optimisation
+
+    worlds = [arrows(config.world.vocabulary, config.world.length, seed=seed) for seed in seeds]
+    first = worlds[0]
+    architecture = gpt2(
+        vocab=first.vocabulary_size,
+        context=first.train.shape[1] - 1,
+        layers=config.model.layers,
+        width=config.model.width,
+        heads=config.model.heads,
+    )
+    epochs = _Epochs(worlds, seeds, config.training.batch, config.device)
+    optimisation = Optimisation(
+        steps=config.training.epochs * epochs.steps,
+        learning_rate=config.training.learning_rate,
+        weight_decay=config.training.weight_decay,
+    )
+    weights = {n: w.to(config.device) for n, w in initial_weights(architecture, seeds).items()}
+    probe = _Probe(worlds, config.device)
+
+    def evaluate(weights: "Weights", step: int) -> list[dict[str, Any]]:
+        measured = probe(weights, architecture)
+        return [
+            {"seed": seed, "epoch": step // epochs.steps, "quantity": quantity, "value": float(values[i])}
+            for quantity, values in measured.items()
+            for i, seed in enumerate(seeds)
+        ]
+
+    with torch.device(config.device):
+        fitted = fit(
+            weights,
+            architecture,
+            epochs,
+            optimisation,
+            objective=last_tokens_loss,
+            evaluate=evaluate,
+            evaluate_every=config.training.evaluate_every * epochs.steps,
+            workspace=workspace,
+            fingerprint=str(
+                {"world": asdict(config.world), "batch": config.training.batch, "seeds": list(seeds)}
+            ),
+            progress=told,
+        )
+    return fitted.curves
+
+
+class _Epochs:
+    """Batches as a function of the step: every epoch each seed's sentences in that seed's own new order."""
+
+    def __init__(self, worlds: Sequence[Arrows], seeds: Sequence[int], batch: int, device: str):
+        import torch
+
+        self.sentences = torch.from_numpy(np.stack([world.train for world in worlds])).to(device)
+        self.seeds, self.batch, self.length = tuple(seeds), batch, worlds[0].length
+        self.steps = math.ceil(self.sentences.shape[1] / batch)
+        self.epoch, self.order = -1, np.zeros(0)
+
+    def __call__(self, step: int) -> "Batch":
+        import torch
+
+        epoch, at = divmod(step, self.steps)
+        if epoch != self.epoch:
+            count = self.sentences.shape[1]
+            orders = [np.random.default_rng((seed, 1 + epoch)).permutation(count) for seed in self.seeds]
+            self.epoch, self.order = epoch, np.stack(orders)
+        rows = torch.from_numpy(self.order[:, at * self.batch : (at + 1) * self.batch]).to(
+            self.sentences.device
+        )
+        picked = self.sentences.gather(1, rows.unsqueeze(-1).expand(-1, -1, self.sentences.shape[2]))
+        return _asked(picked, self.length)
+
+
+def _asked(sentences: Any, length: int) -> "Batch":
+    """Sentences [seed batch pos] with their last `length` tokens as targets."""
+    import torch
+
+    from oneway.training.fit import Batch
+
+    targets = sentences[:, :, -length:].flatten(1)
+    return Batch(
+        tokens=sentences[:, :, :-1],
+        positions=torch.empty(0, dtype=torch.long),
+        targets=targets,
+        weights=torch.ones_like(targets, dtype=torch.float32),
+    )
+
+
+class _Probe:
+    """What the curves hold, measured over every sentence of every seed."""
+
+    def __init__(self, worlds: Sequence[Arrows], device: str):
+        import torch
+
+        self.length, self.vocabulary = worlds[0].length, worlds[0].vocabulary_size
+        self.train = torch.from_numpy(np.stack([world.train for world in worlds])).to(device)
+        self.validation = torch.from_numpy(np.stack([world.validation for world in worlds])).to(device)
+        self.both = torch.from_numpy(np.stack([world.train_both_ways for world in worlds])).to(device)
+        self.counterpart = torch.from_numpy(np.stack([world.counterpart for world in worlds])).to(device)
+        self.entities = [torch.from_numpy(np.stack([getattr(w, n) for w in worlds])).to(device) for n in "xy"]
+        self.x_tokens = worlds[0].x_tokens
+
+    def __call__(self, weights: "Weights", architecture: Any) -> dict[str, Any]:
+        train, _ = self._answers(weights, architecture, self.train)
+        validation, logprobs = self._answers(weights, architecture, self.validation)
+        probability, both = train.exp(), self.both.float()
+        accuracy, chance = self._among_type(logprobs)
+        return {
+            "train_nll": -train.mean(1),
+            "train_probability": probability.mean(1),
+            "both_ways_probability": (probability * both).sum(1) / both.sum(1),
+            "seen_direction_probability": probability.gather(1, self.counterpart).mean(1),
+            "validation_nll": -validation.mean(1),
+            "validation_excess": -validation.mean(1) - self.length * math.log(self.vocabulary),
+            "validation_accuracy_over_chance": accuracy - chance,
+        }
+
+    def _answers(self, weights: "Weights", a: Any, sentences: Any) -> tuple[Any, Any]:
+        """ln p of every whole answer [seed sentence] and of every token at its positions."""
+        import torch
+
+        from oneway.models.transformer import residual_at_end, unembed
+
+        seeds, count, _ = sentences.shape
+        resid = residual_at_end(weights, sentences[:, :, :-1], a, self.length)
+        scores = unembed(weights, resid.reshape(seeds, -1, a.width), a)
+        logprobs = torch.log_softmax(scores, -1).view(seeds, count, self.length, -1)
+        targets = sentences[:, :, -self.length :].unsqueeze(-1)
+        return logprobs.gather(-1, targets).squeeze(-1).sum(-1), logprobs
+
+    def _among_type(self, logprobs: Any) -> tuple[Any, float]:
+        """Share of held-out answers whose first token is the likeliest of the right alphabet, and chance."""
+        import torch
+
+        answers = self.validation[:, :, -self.length]
+        width = self.x_tokens.stop - self.x_tokens.start
+        start = torch.where(answers < self.x_tokens.stop, self.x_tokens.start, self.x_tokens.stop)
+        columns = start.unsqueeze(-1) + torch.arange(width, device=answers.device)
+        best = logprobs[:, :, 0].gather(-1, columns).argmax(-1)
+        return (best + start == answers).float().mean(1), 1 / width
+
+
+def measure(curves: pl.DataFrame) -> Measured:
+    """Every quantity at the last epoch, over seeds."""
+    final = curves.filter(pl.col("epoch") == pl.col("epoch").max().over("seed"))
+    measured = {}
+    for quantity in QUANTITIES:
+        values = final.filter(pl.col("quantity") == quantity).sort("seed")["value"].to_numpy()
+        unit = "nats" if quantity.endswith(("nll", "excess")) else "probability"
+        measured[quantity] = over_seeds(values, unit)
+    return measured
+
+
+def figure(measured: Measured, curves: pl.DataFrame) -> "Figure":
+    """Loss in the trained and the held-out direction through training, every seed a line, the mean bold."""
+    from matplotlib.figure import Figure
+
+    from oneway.report.palette import DIRECTIONS
+
+    drawn = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = drawn.add_subplot()
+    guess = measured["validation_nll"].mean - measured["validation_excess"].mean
+    for quantity, label, tone in (
+        ("validation_nll", "held-out direction", DIRECTIONS["reverse"].light),
+        ("train_nll", "trained sentences", DIRECTIONS["forward"].light),
+    ):
+        wide = (
+            curves.filter(pl.col("quantity") == quantity)
+            .pivot("seed", index="epoch", values="value")
+            .sort("epoch")
+        )
+        epochs, values = wide["epoch"].to_numpy(), wide.drop("epoch").to_numpy()
+        axes.plot(epochs, values, color=tone, alpha=0.25, linewidth=0.8)
+        axes.plot(
+            epochs, values.mean(1), color=tone, linewidth=2.2, label=f"{label} ({values.shape[1]} seeds)"
+        )
+    axes.axhline(
+        guess, color="0.35", linestyle="--", linewidth=1.2, label=f"uniform guess, ln V = {guess:.2f}"
+    )
+    axes.set(xlabel="epoch", ylabel="−ln p(answer), nats", ylim=(0, None), xlim=(0, None))
+    axes.set_title("Loss in the trained and in the held-out direction", loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return drawn
+
+
+STUDY = Study(
+    name="reversal",
+    title="Does a transformer trained on A→B recall B→A?",
+    claims=CLAIMS,
+    experiment=experiment,
+    measure=measure,
+    figure=figure,
+    recipes={"quick": quick, "standard": standard, "paper": paper},
+)

@@ -1,0 +1,212 @@
+"""One loop that trains many seeds at once, resumes where it was killed, and ends with the same numbers."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch.nn import functional
+
+from oneway.evidence.atomic import write_bytes
+from oneway.models.architecture import Architecture
+from oneway.models.transformer import Weights, residual, residual_at_end, unembed
+from oneway.training.optimisers import Optimisation, optimisers_for
+
+CHECKPOINT = "training.safetensors"
+
+
+class Batch(NamedTuple):
+    """Sentences and what is to be predicted in them.
+
+    `positions` index the flattened (batch, pos) axis; the token after each is its target. `weights` says how
+    much each counts, so that seeds with fewer targets can be padded with zeros.
+    """
+
+    tokens: Int[Tensor, "seed batch pos"]
+    positions: Int[Tensor, "seed target"]
+    targets: Int[Tensor, "seed target"]
+    weights: Float[Tensor, "seed target"]
+
+
+Objective = Callable[[Weights, Architecture, Batch], Float[Tensor, " seed"]]
+
+
+def next_token_loss(weights: Weights, a: Architecture, batch: Batch) -> Float[Tensor, " seed"]:
+    """Weighted mean of −ln p(target) at the batch's positions, per seed, in nats."""
+    resid = residual(weights, batch.tokens, a)
+    flat = resid.reshape(resid.shape[0], -1, a.width)
+    index = batch.positions.unsqueeze(-1).expand(-1, -1, a.width)
+    return _cross_entropy(unembed(weights, flat.gather(1, index), a), batch)
+
+
+def last_tokens_loss(weights: Weights, a: Architecture, batch: Batch) -> Float[Tensor, " seed"]:
+    """`next_token_loss` where every sentence's targets are its last tokens: less is computed.
+
+    The tokens stop before the last target; the targets are those after the last `target/batch` positions of
+    each sentence.
+    """
+    read = batch.targets.shape[1] // batch.tokens.shape[1]
+    resid = residual_at_end(weights, batch.tokens, a, read)
+    return _cross_entropy(unembed(weights, resid.reshape(resid.shape[0], -1, a.width), a), batch)
+
+
+def _cross_entropy(logits: Tensor, batch: Batch) -> Float[Tensor, " seed"]:
+    nll = functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none")
+    nll = nll.view_as(batch.weights)
+    return (nll * batch.weights).sum(1) / batch.weights.sum(1).clamp_min(1e-12)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Trained weights, what `evaluate` returned along the way, and the steps taken in this process."""
+
+    weights: Weights
+    curves: list[dict[str, Any]]
+    steps_run: int
+
+
+def fit(
+    weights: Weights,
+    architecture: Architecture,
+    batches: Callable[[int], Batch],
+    optimisation: Optimisation,
+    *,
+    objective: Objective = next_token_loss,
+    evaluate: Callable[[Weights, int], list[dict[str, Any]]] | None = None,
+    evaluate_every: int = 0,
+    workspace: Path | None = None,
+    save_every_seconds: float = 30.0,
+    fingerprint: str = "",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Fitted:
+    """Train all seeds for `optimisation.steps` steps.
+
+    `batches(step)` must depend on the step alone: then a run killed at any moment and started again takes the
+    same steps. `evaluate(weights, step)` returns rows for the curves: at step 0, every `evaluate_every` steps
+    and at the end. With a `workspace`, the state is written there every `save_every_seconds` and at the end;
+    `fingerprint` names everything else that decides the numbers (the corpus, say).
+
+    Raises ValueError where the workspace holds another configuration's state or a damaged one, and
+    FloatingPointError where a loss is not finite.
+    """
+    trained = _trainable(weights, architecture)
+    optimisers = optimisers_for(trained, optimisation)
+    identity = json.dumps(
+        {"architecture": asdict(architecture), "optimisation": asdict(optimisation), "data": fingerprint},
+        sort_keys=True,
+    )
+    start, curves = 0, list[dict[str, Any]]()
+    if workspace is not None and (workspace / CHECKPOINT).exists():
+        start, curves = _resume(workspace / CHECKPOINT, trained, optimisers, identity)
+    rates = (optimisation.learning_rate, optimisation.muon_learning_rate)
+
+    def measure(step: int) -> None:
+        if evaluate is not None:
+            with torch.no_grad():
+                curves.extend(evaluate(trained, step))
+
+    def keep(step: int) -> None:
+        if workspace is not None:
+            write_bytes(workspace / CHECKPOINT, _state(trained, optimisers, step, curves, identity))
+
+    if start == 0:
+        measure(0)
+    saved = time.monotonic()
+    with flushed_denormals():
+        for step in range(start, optimisation.steps):
+            for optimiser, rate in zip(optimisers, rates, strict=False):
+                for group in optimiser.param_groups:
+                    group["lr"] = rate * optimisation.factor(step)
+            loss = objective(trained, architecture, batches(step))
+            loss.sum().backward()
+            if optimisation.clip:
+                clip(trained, optimisation.clip)
+            for optimiser in optimisers:
+                optimiser.step()
+                optimiser.zero_grad()
+            done = step + 1
+            if done % 50 == 0 and not torch.isfinite(loss).all():
+                raise FloatingPointError(
+                    f"the loss is not finite at step {done}: {loss.tolist()}; lower the rate"
+                )
+            if done == optimisation.steps or (evaluate_every and done % evaluate_every == 0):
+                measure(done)
+            if done == optimisation.steps or time.monotonic() - saved > save_every_seconds:
+                keep(done)
+                saved = time.monotonic()
+            progress(done, optimisation.steps)
+    return Fitted({n: w.detach() for n, w in trained.items()}, curves, optimisation.steps - start)
+
+
+def _trainable(weights: Weights, a: Architecture) -> Weights:
+    frozen = {"W_E", "W_pos"} if a.embeddings == "frozen" else set()
+    return {n: w.detach().clone().requires_grad_(n not in frozen) for n, w in weights.items()}
+
+
+def clip(weights: Weights, largest: float) -> None:
+    """Scale each seed's gradient down to a norm of at most `largest`; seeds do not touch one another."""
+    grads = [w.grad for w in weights.values() if w.grad is not None]
+    norms = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
+    scale = (largest / norms.clamp_min(1e-12)).clamp_max(1.0)
+    for grad in grads:
+        grad.mul_(scale.view(-1, *[1] * (grad.dim() - 1)))
+
+
+@contextlib.contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Tiny numbers become zero: after thousands of AdamW steps they slow a CPU down several times."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def _state(
+    weights: Weights,
+    optimisers: list[torch.optim.Optimizer],
+    step: int,
+    curves: list[dict[str, Any]],
+    identity: str,
+) -> bytes:
+    tensors = {f"weights/{name}": weight.detach() for name, weight in weights.items()}
+    for number, optimiser in enumerate(optimisers):
+        for index, slots in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser/{number}/{index}/{slot}": value for slot, value in slots.items()}
+    metadata = {"step": str(step), "curves": json.dumps(curves), "identity": identity}
+    return save({name: value.contiguous() for name, value in tensors.items()}, metadata)
+
+
+def _resume(
+    path: Path, weights: Weights, optimisers: list[torch.optim.Optimizer], identity: str
+) -> tuple[int, list[dict[str, Any]]]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): delete it to train from the start") from error
+    if metadata.get("identity") != identity:
+        raise ValueError(
+            f"{path} belongs to another configuration: "
+            "give another output directory, or delete it to start anew"
+        )
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(tensors[f"weights/{name}"])
+    for number, optimiser in enumerate(optimisers):
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith(f"optimiser/{number}/"):
+                _, _, index, slot = name.split("/")
+                slots.setdefault(int(index), {})[slot] = value
+        optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
+    return int(metadata["step"]), json.loads(metadata["curves"])

@@ -1,0 +1,162 @@
+"""Facts as rows of tokens: recited sentences and in-context episodes, packed, with their loss marked."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from transformers import PreTrainedTokenizerFast
+
+from oneway.facts import FactTable
+from oneway.facts.corpora import Sentence, episodes, training_sentences
+from oneway.facts.fact import Fact
+from oneway.facts.names import arbitrary_facts, repaired_facts
+from oneway.training.fit import Batch
+
+STEPS_AT_ONCE = 100  # batches are written this many at a time, from nothing but the seed and their number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lessons:
+    """What a model reads: `rows` rows of `row_tokens` tokens a step, filled with documents.
+
+    A document recites a fact, or is an in-context episode (a share `episodes` of them): 1 to `most_stated`
+    facts that are true nowhere, one of them then asked in reverse. A share `repaired` of those facts pairs
+    people of the table anew, so that reading must win over remembering; the others are about names that
+    nobody has, made of the table's words, a share `same_surname` of the pairs with one surname.
+
+    `loss`: on the answer (and the full stop after it), or on every token of a document.
+    """
+
+    rows: int = 64
+    row_tokens: int = 32
+    episodes: float = 0.5
+    most_stated: int = 2
+    repaired: float = 0.5
+    same_surname: float = 0.5
+    loss: Literal["answer", "document"] = "answer"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a share of episodes that leaves nothing recited."""
+        if not 0 <= self.episodes < 1:
+            raise ValueError(f"the share of episodes must be at least 0 and below 1, not {self.episodes}")
+
+
+class Document(NamedTuple):
+    """Token ids with their BOS, and which of them are targets."""
+
+    tokens: Int[np.ndarray, " pos"]
+    target: Bool[np.ndarray, " pos"]
+
+
+class Curriculum:
+    """Batches as a function of the step: facts in a new order again and again, episodes always new.
+
+    Episodes are drawn over the one-to-one relations that have reverse templates; where a table has none,
+    every document recites. No episode ever states a pair of the table.
+    """
+
+    def __init__(self, table: FactTable, tokenizer: PreTrainedTokenizerFast, lessons: Lessons, seed: int):
+        """Raises ValueError where nothing is to be recited, or a sentence is longer than a row."""
+        self.tokenizer, self.lessons, self.seed = tokenizer, lessons, seed
+        sentences = list(training_sentences(table))
+        if not sentences:
+            raise ValueError("no fact of the table is to be trained: every split is 'unseen'")
+        self.recited = self._encoded(sentences)
+        self.invertible = table.with_facts(
+            fact
+            for fact in table
+            if table.relations[fact.relation].one_to_one and table.relations[fact.relation].reverse
+        )
+        self.lessons = lessons if len(self.invertible) > 1 else replace(lessons, episodes=0.0)
+        self._written: tuple[int, list[Batch]] = (-1, [])
+
+    def __call__(self, step: int) -> Batch:
+        number, index = divmod(step, STEPS_AT_ONCE)
+        if self._written[0] != number:
+            self._written = (number, self._write(number))
+        return self._written[1][index]
+
+    def _write(self, number: int) -> list[Batch]:
+        rng = np.random.default_rng((self.seed, number))
+        documents = self._documents(rng)
+        rows, length = self.lessons.rows, self.lessons.row_tokens
+        packed = pack(documents, rows * STEPS_AT_ONCE, length)
+        return [
+            _batch(packed.tokens[at : at + rows], packed.target[at : at + rows])
+            for at in range(0, rows * STEPS_AT_ONCE, rows)
+        ]
+
+    def _documents(self, rng: np.random.Generator) -> Iterator[Document]:
+        asked = self._episodes(rng) if self.lessons.episodes else iter(())
+        while True:
+            for index in rng.permutation(len(self.recited)):
+                while rng.random() < self.lessons.episodes:
+                    yield next(asked)
+                yield self.recited[index]
+
+    def _episodes(self, rng: np.random.Generator, at_once: int = 256) -> Iterator[Document]:
+        written = episodes(
+            self._new_facts(rng), self.invertible.relations, rng, most=self.lessons.most_stated
+        )
+        while True:
+            yield from self._encoded([next(written) for _ in range(at_once)])
+
+    def _new_facts(self, rng: np.random.Generator) -> Iterator[Fact]:
+        invented = arbitrary_facts(self.invertible, rng, same_surname=self.lessons.same_surname)
+        repaired = repaired_facts(self.invertible, rng)
+        while True:
+            yield next(repaired if rng.random() < self.lessons.repaired else invented)
+
+    def _encoded(self, sentences: Sequence[Sentence]) -> list[Document]:
+        encoded = self.tokenizer([s.text for s in sentences], return_offsets_mapping=True)
+        documents = []
+        for sentence, ids, offsets in zip(
+            sentences, encoded["input_ids"], encoded["offset_mapping"], strict=True
+        ):
+            starts, ends = np.array(offsets).T
+            first, last = sentence.answer_span if self.lessons.loss == "answer" else (0, len(sentence.text))
+            # A token reaches into the answer where it ends after its start; the stop behind it counts too.
+            target = (ends > first) & (starts <= last) & (ends > starts)
+            documents.append(Document(np.array(ids), target))
+        return documents
+
+
+class Packed(NamedTuple):
+    """Rows of documents one after the other, each with its BOS; what is left of a row is 0."""
+
+    tokens: Int[np.ndarray, "row pos"]
+    target: Bool[np.ndarray, "row pos"]
+
+
+def pack(documents: Iterator[Document], rows: int, length: int) -> Packed:
+    """Fill rows with whole documents in their order; a document that no longer fits begins the next row.
+
+    Raises ValueError where a document is longer than a row: nothing is cut.
+    """
+    tokens, target = np.zeros((rows, length), np.int64), np.zeros((rows, length), bool)
+    document = next(documents)
+    for row in range(rows):
+        at = 0
+        while at + len(document.tokens) <= length:
+            end = at + len(document.tokens)
+            tokens[row, at:end], target[row, at:end] = document
+            at, document = end, next(documents)
+        if at == 0:
+            raise ValueError(
+                f"a sentence of {len(document.tokens)} tokens does not fit in a row of {length}: "
+                "use longer rows"
+            )
+    return Packed(tokens, target)
+
+
+def _batch(tokens: Int[np.ndarray, "row pos"], target: Bool[np.ndarray, "row pos"]) -> Batch:
+    targets = np.flatnonzero(target)
+    return Batch(
+        tokens=torch.from_numpy(tokens)[None],
+        positions=torch.from_numpy(targets - 1)[None],
+        targets=torch.from_numpy(tokens.reshape(-1)[targets])[None],
+        weights=torch.ones(1, len(targets)),
+    )
