@@ -1,3 +1,22 @@
-"""oneway: a laboratory for one-way memory."""
+"""oneway: a laboratory for one-way memory.
+
+`oneway.audit(model, facts)`, `oneway.train(facts, out)`, `oneway.run(study)` and `oneway.demo()` do what the
+commands of these names do, `oneway.write_report(runs, out)` what `oneway report` does (`oneway.report` is the
+package). Torch is imported when one of them is called.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from oneway.api import audit, demo, run, train, write_report
 
 __version__ = "0.1.0"
+__all__ = ["audit", "demo", "run", "train", "write_report"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from oneway import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'oneway' has no attribute {name!r}")
