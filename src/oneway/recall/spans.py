@@ -32,9 +32,9 @@ class Splitter:
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._tokenizer = tokenizer
         self._special = frozenset(tokenizer.all_special_ids)
-        self._in_front = 0
+        self.in_front: Tokens = ()
         (probe,) = self._encode(["a"])
-        self._in_front = probe.in_front
+        self.in_front = probe.tokens[: probe.inserted]
 
     def split(self, prompts: Sequence[str], answers: Sequence[str]) -> list[Split]:
         """The exact split of each prompt with its answer, from the tokens of the whole text."""
@@ -74,13 +74,13 @@ class Splitter:
 
     def _encoded(self, ids: list[int], offsets: list[tuple[int, int]], inserted: list[int]) -> "_Encoded":
         length = len(ids)
-        while length > self._in_front and inserted[length - 1]:
+        while length > len(self.in_front) and inserted[length - 1]:
             length -= 1
         own = zip(ids[:length], inserted[:length], strict=True)
         return _Encoded(
             tokens=tuple(ids[:length]),
             ends=tuple(end for _, end in offsets[:length]),
-            in_front=next((i for i, mark in enumerate(inserted) if not mark), 0),
+            inserted=next((i for i, mark in enumerate(inserted) if not mark), 0),
             special_in_text=any(token in self._special and not mark for token, mark in own),
         )
 
@@ -91,7 +91,7 @@ class _Encoded:
 
     tokens: Tokens
     ends: tuple[int, ...]
-    in_front: int  # how many special tokens the tokenizer put in front
+    inserted: int  # how many special tokens the tokenizer put in front
     special_in_text: bool
 
 

@@ -1,0 +1,117 @@
+"""What an audit found, and the record that traces it."""
+
+import hashlib
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from oneway.evidence import RunRecord, atomic
+from oneway.facts import FactTable
+from oneway.facts.rendering import unaskable
+from oneway.models.checkpoint import Checkpoint
+from oneway.recall.asking import AuditConfig
+from oneway.recall.spans import Splitter
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+PER_FACT, SKIPPED = "per_fact.parquet", "skipped.parquet"
+ASKED = (
+    "Which of these facts does the model recall forward (subject given), which in reverse (object given), "
+    "and which only when the fact stands in its context?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResult:
+    """An audit: `rows` has a row per fact, direction and template, `summary` an entry per group.
+
+    `skipped` has a row per question that could not be scored, with its reason.
+    """
+
+    facts: FactTable
+    rows: pl.DataFrame
+    summary: list[dict[str, Any]]
+    skipped: pl.DataFrame
+    record: RunRecord
+
+    def to_frame(self) -> pl.DataFrame:
+        """The rows as a polars data frame."""
+        return self.rows
+
+    def figure(self) -> "Figure":
+        """Forward against reverse for every fact; hovering shows the fact."""
+        from oneway.report.figures import forward_against_reverse
+
+        return forward_against_reverse(self.rows)
+
+    def save(self, directory: str | Path) -> Path:
+        """Write per_fact.parquet, skipped.parquet (where there are any), report.html and record.json.
+
+        Each is written atomically, the record last. Raises WriteError where the directory cannot be written.
+        """
+        from oneway.report.page import write_report
+
+        directory = Path(directory)
+        atomic.write_with(directory / PER_FACT, self.rows.write_parquet)
+        if not self.skipped.is_empty():
+            atomic.write_with(directory / SKIPPED, self.skipped.write_parquet)
+        write_report(self.record, self.rows, directory / "report.html")
+        atomic.write_text(directory / "record.json", self.record.to_json())
+        return directory
+
+    def _repr_html_(self) -> str:
+        return self.figure()._repr_html_()
+
+
+def record_of(
+    checkpoint: Checkpoint,
+    table: FactTable,
+    config: AuditConfig,
+    notes: list[str],
+    rows: pl.DataFrame,
+    skipped: pl.DataFrame,
+    summary: list[dict[str, Any]],
+) -> RunRecord:
+    """Everything needed to trace the audit's numbers back to what was asked of which weights."""
+    tokenizer = checkpoint.tokenizer
+    flags = rows.filter(pl.col("flag") != "")["flag"].value_counts(sort=True)
+    reasons = skipped["reason"].value_counts(sort=True)
+    unasked = unaskable(table, config.directions)
+    notes = [
+        *notes,
+        *(f"{count} questions: {flag}" for flag, count in flags.iter_rows()),
+        *(f"{count} questions not scored: {reason}" for reason, count in reasons.iter_rows()),
+        *(f"{name} has no template to be asked {direction}" for name, direction in unasked),
+    ]
+    used = dict.fromkeys(fact.relation for fact in table)
+    content = json.dumps([[f.subject, f.relation, f.object, f.split, f.aliases] for f in table])
+    return RunRecord(
+        study="audit",
+        run_id=f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
+        title=f"{checkpoint.name}: which way it recalls {len(table):,} facts",
+        asked=ASKED,
+        config={
+            **asdict(config),
+            "model": checkpoint.name,
+            "architecture": type(checkpoint.model).__name__,
+            "device": str(checkpoint.model.device),
+            "tokenizer": {
+                "class": type(tokenizer).__name__,
+                "vocabulary": len(tokenizer),
+                "special_in_front": tokenizer.convert_ids_to_tokens(list(Splitter(tokenizer).in_front)),
+            },
+            "templates": {name: asdict(table.relations[name]) for name in used},
+        },
+        summary=summary,
+        seeds=[config.seed],
+        data={"facts": hashlib.sha256(content.encode()).hexdigest()},
+        checkpoints=dict(checkpoint.hashes),
+        notes=notes,
+        tables={"per_fact": PER_FACT} | ({} if skipped.is_empty() else {"skipped": SKIPPED}),
+    )

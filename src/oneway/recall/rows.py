@@ -1,0 +1,123 @@
+"""From scores to the audit's table: one row per fact, direction and template, and a class per fact."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from oneway.facts import Direction, FactTable
+from oneway.recall.asking import Ask
+from oneway.recall.scorer import Scores
+
+DIRECTIONS = tuple(direction.value for direction in Direction)
+CLASSES = ("both_ways", "forward_only", "reverse_only", "in_context_only", "neither")
+
+
+def schema(table: FactTable) -> dict[str, pl.DataType | type[pl.DataType]]:
+    """The columns of an audit's table. Texts that repeat are stored once, as categories."""
+
+    def categories(texts: Iterator[str] | Sequence[str]) -> pl.Enum:
+        return pl.Enum(list(dict.fromkeys(texts)))
+
+    templates = (t for relation in table.relations.values() for t in (*relation.forward, *relation.reverse))
+    return {
+        "fact": pl.UInt32,
+        "subject": pl.String,
+        "relation": categories(fact.relation for fact in table),
+        "object": pl.String,
+        "split": categories(fact.split for fact in table),
+        "direction": pl.Enum(DIRECTIONS),
+        "template": categories(templates),
+        "template_index": pl.UInt16,
+        "prompt": pl.String,
+        "answer": pl.String,
+        "logprob": pl.Float64,
+        "logprob_per_token": pl.Float64,
+        "answer_tokens": pl.UInt32,
+        "rank": pl.UInt32,
+        "candidates": pl.UInt32,
+        "right_answers": pl.UInt32,
+        "exact_match": pl.Boolean,
+        "random_logprob": pl.Float64,
+        "margin": pl.Float64,
+        "chance_uniform": pl.Float64,
+        "chance_frequent": pl.Float64,
+        "chance_surname": pl.Float64,
+        "flag": pl.String,
+        "source": pl.String,
+    }
+
+
+def rows_of(ask: Ask, scores: Scores, table: FactTable, order: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """The rows of one scored ask. `order[question.fact_index]` is the fact's place in the table.
+
+    The rank counts the wrong candidates whose log-probability is strictly greater (other right answers never
+    push a right one down). A question is matched exactly where any of its right answers is the greedy one.
+    """
+    right, total = len(ask.candidates.right), len(ask.candidates.all)
+    own = slice(ask.first, ask.first + right)
+    wrong = np.sort(scores.logprob[ask.first + right : ask.first + total])
+    exact = bool(scores.greedy[own].any())
+    random = float(wrong.mean()) if len(wrong) else None
+    for question, place, split in zip(ask.questions, ask.own, ask.splits, strict=True):
+        fact = table.facts[order[question.fact_index]]
+        relation = table.relations[fact.relation]
+        templates = relation.forward if question.direction is Direction.FORWARD else relation.reverse
+        logprob = float(scores.logprob[ask.first + int(np.searchsorted(ask.candidates.right, place))])
+        yield {
+            "fact": order[question.fact_index],
+            "subject": fact.subject,
+            "relation": fact.relation,
+            "object": fact.object,
+            "split": fact.split,
+            "direction": question.direction.value,
+            "template": templates[question.template_index],
+            "template_index": question.template_index,
+            "prompt": question.prompt,
+            "answer": question.answer,
+            "logprob": logprob,
+            "logprob_per_token": logprob / len(split.answer),
+            "answer_tokens": len(split.answer),
+            "rank": 1 + len(wrong) - int(np.searchsorted(wrong, logprob, side="right")),
+            "candidates": total,
+            "right_answers": right,
+            "exact_match": exact,
+            "random_logprob": random,
+            "margin": None if random is None else logprob - random,
+            "chance_uniform": ask.chance.uniform,
+            "chance_frequent": ask.chance.frequent,
+            "chance_surname": ask.chance.surname,
+            "flag": "; ".join(split.flags),
+            "source": fact.source,
+        }
+
+
+def with_classes(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with the `class` of their fact, in the order of the table.
+
+    A direction counts as known where the answer matches exactly for at least half of its templates. A fact
+    that was not asked both forward and in reverse has no class.
+    """
+    known = rows.group_by("fact").agg(
+        (pl.col("exact_match").filter(pl.col("direction") == direction).mean() >= 0.5).alias(direction)
+        for direction in DIRECTIONS
+    )
+    forward, reverse, stated = (pl.col(direction) for direction in DIRECTIONS)
+    decided = (
+        pl.when(forward.is_null() | reverse.is_null())
+        .then(None)
+        .when(forward & reverse)
+        .then(pl.lit("both_ways"))
+        .when(forward)
+        .then(pl.lit("forward_only"))
+        .when(reverse)
+        .then(pl.lit("reverse_only"))
+        .when(stated.fill_null(False))
+        .then(pl.lit("in_context_only"))
+        .otherwise(pl.lit("neither"))
+        .cast(pl.Enum(CLASSES))
+        .alias("class")
+    )
+    classes = known.select("fact", decided)
+    return rows.join(classes, on="fact", how="left").sort("fact", "direction", "template_index")
