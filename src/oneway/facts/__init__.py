@@ -1,6 +1,8 @@
 """What is to be known: facts, relations, tables, readers, synthetic worlds, splits, rendering. No torch."""
 
+from oneway.facts.corpora import Sentence, episode, episodes, training_sentences
 from oneway.facts.fact import Direction, Fact, FactTable, Relation
+from oneway.facts.names import arbitrary_facts, arbitrary_names, invented_words, name_words, repaired_facts
 from oneway.facts.problems import FactErrors, Problem, RelationsMissing
 from oneway.facts.reading import FORMATS, read_facts
 from oneway.facts.relations import read_relations, relations_stub
@@ -16,12 +18,15 @@ from oneway.facts.rendering import (
     sentence,
     unaskable,
 )
-from oneway.facts.shipped import SHIPPED, load_table, resolve
+from oneway.facts.shipped import SHIPPED, load_relations, load_table, resolve
+from oneway.facts.splits import Trained, by_direction, by_fact, training_directions
+from oneway.facts.worlds import Arrows, arrows, families
 
 __all__ = [
     "ALL_DIRECTIONS",
     "FORMATS",
     "SHIPPED",
+    "Arrows",
     "Direction",
     "Fact",
     "FactErrors",
@@ -30,17 +35,33 @@ __all__ = [
     "Question",
     "Relation",
     "RelationsMissing",
+    "Sentence",
     "TemplateError",
+    "Trained",
+    "arbitrary_facts",
+    "arbitrary_names",
+    "arrows",
+    "by_direction",
+    "by_fact",
+    "episode",
+    "episodes",
+    "families",
     "forward_question",
     "in_context_question",
+    "invented_words",
+    "load_relations",
     "load_table",
+    "name_words",
     "one_shot_prefixes",
     "questions",
     "read_facts",
     "read_relations",
     "relations_stub",
+    "repaired_facts",
     "resolve",
     "reverse_question",
     "sentence",
+    "training_directions",
+    "training_sentences",
     "unaskable",
 ]

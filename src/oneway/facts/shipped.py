@@ -3,8 +3,9 @@
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from oneway.facts.fact import FactTable
+from oneway.facts.fact import FactTable, Relation
 from oneway.facts.reading import read_facts
+from oneway.facts.relations import read_relations
 
 SHIPPED = ("athletes", "parents")
 
@@ -14,9 +15,18 @@ def load_table(name: str) -> FactTable:
 
     Raises ValueError where there is no such table.
     """
-    if name not in SHIPPED:
-        raise ValueError(f"there is no shipped table {name!r}; there are: {', '.join(SHIPPED)}")
+    _must_be_shipped(name)
     return _read(name, None)
+
+
+def load_relations(name: str) -> dict[str, Relation]:
+    """The relations of a shipped table, with their templates.
+
+    Raises ValueError where there is no such table.
+    """
+    _must_be_shipped(name)
+    with as_file(files("oneway.facts") / "tables") as tables:
+        return read_relations(tables / f"{name}.toml")
 
 
 def resolve(path_or_name: str | Path, relations: str | Path | None = None) -> FactTable:
@@ -39,3 +49,8 @@ def resolve(path_or_name: str | Path, relations: str | Path | None = None) -> Fa
 def _read(name: str, relations: str | Path | None) -> FactTable:
     with as_file(files("oneway.facts") / "tables") as tables:
         return read_facts(tables / f"{name}.csv", relations or tables / f"{name}.toml")
+
+
+def _must_be_shipped(name: str) -> None:
+    if name not in SHIPPED:
+        raise ValueError(f"there is no shipped table {name!r}; there are: {', '.join(SHIPPED)}")
