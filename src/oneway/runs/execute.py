@@ -1,7 +1,6 @@
 """Runs a study on this machine: experiment, measurement, verdicts, and everything on disk."""
 
 import dataclasses
-import io
 import json
 import shutil
 import time
@@ -149,16 +148,9 @@ def _plain(config: Any) -> dict[str, Any]:
 
 
 def _write_figure(figure: "Figure", name: str, directory: RunDirectory) -> dict[str, str]:
-    """Save as SVG and PNG; equal figures give equal bytes (no date, no random ids)."""
-    import matplotlib
+    from oneway.report.figures import picture
 
-    written = {}
-    for kind in ("svg", "png"):
-        buffer = io.BytesIO()
-        with matplotlib.rc_context({"svg.hashsalt": name}):
-            metadata = {"Date": None} if kind == "svg" else {}
-            figure.savefig(buffer, format=kind, dpi=160, bbox_inches="tight", metadata=metadata)
-        file = f"figures/{name}.{kind}"
-        directory.write_bytes(file, buffer.getvalue())
-        written[f"{name}.{kind}"] = file
-    return written
+    files = {f"{name}.svg": picture(figure, "svg"), f"{name}.png": picture(figure, "png")}
+    for file, content in files.items():
+        directory.write_bytes(f"figures/{file}", content)
+    return {file: f"figures/{file}" for file in files}

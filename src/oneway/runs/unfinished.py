@@ -59,13 +59,17 @@ def _start(directory: RunDirectory, mark: str, asked: Mapping[str, Any]) -> RunD
 
 
 def _check_free(directory: RunDirectory, mark: str) -> None:
+    path = directory.path
     if directory.finished:
-        raise RunError(f"{directory.path} already holds a finished run; choose another folder or delete it")
-    if directory.file(STARTED).exists() and _mark_of(directory) != mark:
-        raise RunError(
-            f"{directory.path} holds an unfinished run with another config, other seeds or another version; "
-            "choose another folder or delete it"
-        )
+        raise RunError(f"{path} already holds a finished run; choose another folder or delete it")
+    if directory.file(STARTED).exists():
+        if _mark_of(directory) != mark:
+            raise RunError(
+                f"{path} holds an unfinished run with another config, other seeds or another version; "
+                "choose another folder or delete it"
+            )
+    elif path.exists() and (not path.is_dir() or any(file.name != _LOCK for file in path.iterdir())):
+        raise RunError(f"{path} exists and is not a run; choose a new or an empty folder")
 
 
 def _unfinished(folder: Path, mark: str) -> Iterator[RunDirectory]:
@@ -94,6 +98,8 @@ def _held(directory: RunDirectory) -> Iterator[bool]:
     try:
         yield _lock(file)
     finally:
+        if directory.finished:
+            path.unlink(missing_ok=True)
         file.close()
 
 
