@@ -58,6 +58,12 @@ def make_audit() -> Callable[..., Audit]:
     return _audit
 
 
+@pytest.fixture(scope="session")
+def hostile() -> tuple[str, ...]:
+    """Names that a page, a terminal or a spreadsheet might take for something else."""
+    return HOSTILE
+
+
 def _audit(
     parents: int = 500, athletes: int = 1500, templates: int = 1, hostile: tuple[str, ...] = ()
 ) -> Audit:
