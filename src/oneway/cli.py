@@ -120,7 +120,7 @@ def train(
     facts: Facts,
     out: Annotated[Path, typer.Option(help="Where the Hugging Face checkpoint is written.")],
     relations: Relations = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps (default 1200).")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps (default 1300).")] = None,
     layers: Annotated[int | None, typer.Option(min=1)] = None,
     width: Annotated[int | None, typer.Option(min=1)] = None,
     heads: Annotated[int | None, typer.Option(min=1)] = None,

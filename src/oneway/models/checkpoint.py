@@ -96,7 +96,7 @@ def _refuse_incomplete(directory: Path) -> None:
 
 def _read(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     try:
-        with _without_progress_bars():
+        with without_progress_bars():
             model, report = AutoModelForCausalLM.from_pretrained(
                 name,
                 dtype=torch.float32,
@@ -142,7 +142,7 @@ def _checked(
 
 
 @contextmanager
-def _without_progress_bars() -> Iterator[None]:
+def without_progress_bars() -> Iterator[None]:
     """Loading shows no bar of its own: the caller's progress is the only one."""
     shown = hf_logging.is_progress_bar_enabled()
     hf_logging.disable_progress_bar()

@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from oneway.models.architecture import Architecture
+from oneway.models.checkpoint import without_progress_bars
 from oneway.models.transformer import Weights, block_weights
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
@@ -169,7 +170,8 @@ def save_checkpoint(
     model = to_hugging_face(weights, a, seed_index)
     directory.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=directory, prefix=".checkpoint-") as temporary:
-        model.save_pretrained(temporary)
+        with without_progress_bars():
+            model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         for file in sorted(Path(temporary).iterdir(), key=lambda file: file.name == "config.json"):
             os.replace(file, directory / file.name)

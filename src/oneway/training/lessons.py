@@ -20,7 +20,7 @@ STEPS_AT_ONCE = 100  # batches are written this many at a time, from nothing but
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lessons:
-    """What a model reads: `rows` rows of `row_tokens` tokens a step, filled with documents.
+    """What a model reads: about `tokens` tokens a step, in rows filled with documents.
 
     A document recites a fact, or is an in-context episode (a share `episodes` of them): 1 to `most_stated`
     facts that are true nowhere, one of them then asked in reverse. A share `repaired` of those facts pairs
@@ -30,8 +30,7 @@ class Lessons:
     `loss`: on the answer (and the full stop after it), or on every token of a document.
     """
 
-    rows: int = 64
-    row_tokens: int = 32
+    tokens: int = 2048
     episodes: float = 0.5
     most_stated: int = 2
     repaired: float = 0.5
@@ -39,7 +38,9 @@ class Lessons:
     loss: Literal["answer", "document"] = "answer"
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a share of episodes that leaves nothing recited."""
+        """Raises ValueError for a share of episodes that leaves nothing recited, or episodes of nothing."""
+        if self.most_stated < 1:
+            raise ValueError(f"an episode states at least 1 fact, not {self.most_stated}")
         if not 0 <= self.episodes < 1:
             raise ValueError(f"the share of episodes must be at least 0 and below 1, not {self.episodes}")
 
@@ -54,23 +55,27 @@ class Document(NamedTuple):
 class Curriculum:
     """Batches as a function of the step: facts in a new order again and again, episodes always new.
 
-    Episodes are drawn over the one-to-one relations that have reverse templates; where a table has none,
-    every document recites. No episode ever states a pair of the table.
+    Episodes re-pair the facts of every relation that has reverse templates, and invent people for those of
+    them that are one-to-one; where no relation is, every document recites. No episode ever states a pair of
+    the table. A row is as long as the longest document can be.
     """
 
     def __init__(self, table: FactTable, tokenizer: PreTrainedTokenizerFast, lessons: Lessons, seed: int):
-        """Raises ValueError where nothing is to be recited, or a sentence is longer than a row."""
+        """Raises ValueError where nothing is to be recited."""
         self.tokenizer, self.lessons, self.seed = tokenizer, lessons, seed
         sentences = list(training_sentences(table))
         if not sentences:
             raise ValueError("no fact of the table is to be trained: every split is 'unseen'")
         self.recited = self._encoded(sentences)
-        self.invertible = table.with_facts(
-            fact
-            for fact in table
-            if table.relations[fact.relation].one_to_one and table.relations[fact.relation].reverse
+        self.askable = table.with_facts(fact for fact in table if table.relations[fact.relation].reverse)
+        self.about_people = self.askable.with_facts(
+            fact for fact in self.askable if table.relations[fact.relation].one_to_one
         )
-        self.lessons = lessons if len(self.invertible) > 1 else replace(lessons, episodes=0.0)
+        self.lessons = lessons if len(self.about_people) > 1 else replace(lessons, episodes=0.0)
+        longest = max(len(document.tokens) for document in self.recited)
+        most = self.lessons.most_stated + 1 if self.lessons.episodes else 1
+        self.row_tokens = max(32, 1 + most * (longest - 1))
+        self.rows = max(1, self.lessons.tokens // self.row_tokens)
         self._written: tuple[int, list[Batch]] = (-1, [])
 
     def __call__(self, step: int) -> Batch:
@@ -82,8 +87,8 @@ class Curriculum:
     def _write(self, number: int) -> list[Batch]:
         rng = np.random.default_rng((self.seed, number))
         documents = self._documents(rng)
-        rows, length = self.lessons.rows, self.lessons.row_tokens
-        packed = pack(documents, rows * STEPS_AT_ONCE, length)
+        rows = self.rows
+        packed = pack(documents, rows * STEPS_AT_ONCE, self.row_tokens)
         return [
             _batch(packed.tokens[at : at + rows], packed.target[at : at + rows])
             for at in range(0, rows * STEPS_AT_ONCE, rows)
@@ -98,15 +103,13 @@ class Curriculum:
                 yield self.recited[index]
 
     def _episodes(self, rng: np.random.Generator, at_once: int = 256) -> Iterator[Document]:
-        written = episodes(
-            self._new_facts(rng), self.invertible.relations, rng, most=self.lessons.most_stated
-        )
+        written = episodes(self._new_facts(rng), self.askable.relations, rng, most=self.lessons.most_stated)
         while True:
             yield from self._encoded([next(written) for _ in range(at_once)])
 
     def _new_facts(self, rng: np.random.Generator) -> Iterator[Fact]:
-        invented = arbitrary_facts(self.invertible, rng, same_surname=self.lessons.same_surname)
-        repaired = repaired_facts(self.invertible, rng)
+        invented = arbitrary_facts(self.about_people, rng, same_surname=self.lessons.same_surname)
+        repaired = repaired_facts(self.askable, rng)
         while True:
             yield next(repaired if rng.random() < self.lessons.repaired else invented)
 
@@ -145,10 +148,7 @@ def pack(documents: Iterator[Document], rows: int, length: int) -> Packed:
             tokens[row, at:end], target[row, at:end] = document
             at, document = end, next(documents)
         if at == 0:
-            raise ValueError(
-                f"a sentence of {len(document.tokens)} tokens does not fit in a row of {length}: "
-                "use longer rows"
-            )
+            raise ValueError(f"a document of {len(document.tokens)} tokens does not fit in a row of {length}")
     return Packed(tokens, target)
 
 
