@@ -45,14 +45,14 @@ def test_athletes() -> None:
 
 def test_parents() -> None:
     table = load_table("parents")
-    assert len(table) >= 450
+    assert len(table) >= 700
     assert len({fact.subject for fact in table}) == len(table)
     assert len({fact.object for fact in table}) == len(table)
     assert not {(f.subject, f.object) for f in table} & {(f.object, f.subject) for f in table}
     assert all(len(name.split()) >= 2 for fact in table for name in (fact.subject, fact.object))
     counts = Counter(fact.relation for fact in table)
     assert set(counts) == set(table.relations)
-    assert min(counts.values()) >= 80
+    assert min(counts.values()) >= 100
     for relation in table.relations.values():
         child, parent = relation.name.split("_of_")
         assert relation.forward == (f"{{subject}} is the {child} of {{object}}",)
