@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from oneway.recall.forward import CacheError, Forward, select_rows, top_and_log_sum_exp
+from oneway.recall.forward import CacheError, Forward, return_freed_memory, select_rows, top_and_log_sum_exp
 
 Tokens = tuple[int, ...]
 
@@ -44,11 +44,19 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MemoryBudget:
-    """What a scorer may hold at once besides the weights: bytes of logits, and of keys and values a level."""
+    """What a scorer may hold at once besides the weights: bytes of logits, and of keys and values.
 
-    logits: int = 1 << 26
-    cache: int = 1 << 28
-    context_tokens: int = 4096  # tokens of one forward pass over contexts
+    The defaults keep a processor's caches warm; larger batches gain nothing there.
+    """
+
+    logits: int = 1 << 25
+    cache: int = 1 << 26
+    context_tokens: int = 2048  # tokens of one forward pass over contexts
+
+    @classmethod
+    def for_device(cls, device: torch.device) -> "MemoryBudget":
+        """The defaults on a CPU; enough to fill a GPU's units elsewhere."""
+        return cls() if device.type == "cpu" else cls(logits=1 << 30, cache=1 << 31, context_tokens=1 << 15)
 
 
 class CacheScorer:
@@ -63,7 +71,7 @@ class CacheScorer:
 
     def __init__(self, model: PreTrainedModel, budget: MemoryBudget | None = None) -> None:
         self._forward = Forward(model)
-        self._budget = budget or MemoryBudget()
+        self._budget = budget or MemoryBudget.for_device(model.device)
 
     def score(self, contexts: Sequence[Tokens], answers: Sequence[Tokens], pairs: np.ndarray) -> Scores:
         """See `Scorer.score`."""
@@ -71,6 +79,7 @@ class CacheScorer:
         with torch.inference_mode():
             for batch in self._batches(work):
                 self._score_batch(work, batch)
+                return_freed_memory()
         return work.scores()
 
     def _batches(self, work: "_Work") -> Iterator[range]:
@@ -106,34 +115,63 @@ class CacheScorer:
         rows = work.context_of[pairs] - batch.start
         work.read(logits, rows, pairs, depth=0)
         del logits
-        self._descend(work, cache, rows, pairs, depth=1)
+        self._walk(work, _Level(cache, rows, pairs, depth=1))
 
-    def _descend(
-        self, work: "_Work", cache: DynamicCache, rows: np.ndarray, pairs: np.ndarray, depth: int
-    ) -> None:
-        """Walk the answers from token `depth` on; pair `pairs[i]` stands in row `rows[i]` of the cache."""
-        longer = work.lengths[work.answer_of[pairs]] > depth
+    def _walk(self, work: "_Work", root: "_Level") -> None:
+        """Score the tokens behind the first, depth first; a cache is let go when its last child has run."""
+        waiting = self._parts(work, root)
+        del root
+        while waiting:
+            part = waiting.pop()
+            cache = select_rows(part.parent, part.rows)
+            logits, cache = self._forward.cached(torch.from_numpy(part.tokens)[:, None], cache)
+            work.read(logits, part.row_of, part.pairs, part.depth)
+            level = _Level(cache, part.row_of, part.pairs, part.depth + 1)
+            del logits, part, cache
+            waiting += self._parts(work, level)
+            del level
+
+    def _parts(self, work: "_Work", level: "_Level") -> list["_Part"]:
+        """The distinct (row, next token) of the answers that go on, in parts that the budget allows."""
+        longer = work.lengths[work.answer_of[level.pairs]] > level.depth
         if not longer.any():
-            return
-        pairs = pairs[longer]
-        tokens = work.tokens[work.answer_of[pairs], depth - 1]
-        nodes, node_of = np.unique(rows[longer] * self._forward.vocab + tokens, return_inverse=True)
+            return []
+        pairs, vocab = level.pairs[longer], self._forward.vocab
+        tokens = work.tokens[work.answer_of[pairs], level.depth - 1]
+        nodes, node_of = np.unique(level.rows[longer] * vocab + tokens, return_inverse=True)
         order = np.argsort(node_of, kind="stable")
         pairs, node_of = pairs[order], node_of[order]
-        parents, tokens = np.divmod(nodes, self._forward.vocab)
-        cache_rows = self._budget.cache // (
-            self._forward.cache_bytes_per_token * (cache.get_seq_length() + 1)
-        )
-        limit = max(1, min(self._rows_of_logits, cache_rows))
+        parents, tokens = np.divmod(nodes, vocab)
+        row_bytes = self._forward.cache_bytes_per_token * (level.cache.get_seq_length() + 1)
+        limit = max(1, min(self._rows_of_logits, self._budget.cache // row_bytes))
+        parts = []
         for part in np.array_split(np.arange(len(nodes)), -(-len(nodes) // limit)):
-            first, last = np.searchsorted(node_of, (part[0], part[-1] + 1))
-            logits, child = self._forward.cached(
-                torch.from_numpy(tokens[part])[:, None], select_rows(cache, parents[part])
-            )
-            part_pairs, part_rows = pairs[first:last], node_of[first:last] - part[0]
-            work.read(logits, part_rows, part_pairs, depth)
-            del logits
-            self._descend(work, child, part_rows, part_pairs, depth + 1)
+            inside = slice(*np.searchsorted(node_of, (part[0], part[-1] + 1)))
+            row_of = node_of[inside] - part[0]
+            parts.append(_Part(level.cache, parents[part], tokens[part], row_of, pairs[inside], level.depth))
+        return parts
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """A cache, and the pairs whose answers it holds up to, not including, token `depth` − 1."""
+
+    cache: DynamicCache
+    rows: np.ndarray  # int64 [pair]: row of the cache
+    pairs: np.ndarray  # int64 [pair]
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One forward pass to be made: `tokens` after rows of the parent cache, to read token `depth` of the pairs."""
+
+    parent: DynamicCache
+    rows: np.ndarray  # int64 [row]: row of the parent
+    tokens: np.ndarray  # int64 [row]
+    row_of: np.ndarray  # int64 [pair]
+    pairs: np.ndarray  # int64 [pair]
+    depth: int
 
 
 class PlainScorer:
@@ -141,7 +179,7 @@ class PlainScorer:
 
     def __init__(self, model: PreTrainedModel, budget: MemoryBudget | None = None) -> None:
         self._forward = Forward(model)
-        self._budget = budget or MemoryBudget()
+        self._budget = budget or MemoryBudget.for_device(model.device)
 
     def score(self, contexts: Sequence[Tokens], answers: Sequence[Tokens], pairs: np.ndarray) -> Scores:
         """See `Scorer.score`."""

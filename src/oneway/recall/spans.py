@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from oneway.recall.scorer import Tokens
 
 BOUNDARY = "a token straddles the prompt's end"
+TEXTS_AT_ONCE = 1024  # a tokenizer's own record of a text is large
 SPECIAL = "the text holds a special or unknown token"
 
 
@@ -58,19 +59,20 @@ class Splitter:
         ]
 
     def _encode(self, texts: Sequence[str]) -> "list[_Encoded]":
-        if not texts:
-            return []
-        batch = self._tokenizer(
-            list(texts),
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-            return_attention_mask=False,
-            truncation=False,
-            padding=False,
-            verbose=False,
-        )
-        columns = (batch["input_ids"], batch["offset_mapping"], batch["special_tokens_mask"])
-        return [self._encoded(*fields) for fields in zip(*columns, strict=True)]
+        found: list[_Encoded] = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            batch = self._tokenizer(
+                list(texts[start : start + TEXTS_AT_ONCE]),
+                return_offsets_mapping=True,
+                return_special_tokens_mask=True,
+                return_attention_mask=False,
+                truncation=False,
+                padding=False,
+                verbose=False,
+            )
+            columns = (batch["input_ids"], batch["offset_mapping"], batch["special_tokens_mask"])
+            found += [self._encoded(*fields) for fields in zip(*columns, strict=True)]
+        return found
 
     def _encoded(self, ids: list[int], offsets: list[tuple[int, int]], inserted: list[int]) -> "_Encoded":
         length = len(ids)
