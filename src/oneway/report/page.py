@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # In the order in which they are read; each uses only what stands above it.
 _SCRIPTS = (
-    *("dom", "data", "summary", "plots", "claims", "curves"),
+    *("dom", "data", "summary", "relations", "plots", "claims", "curves"),
     *("filters", "scatter", "rows", "details", "page"),
 )
 _PICTURES = {".svg": "image/svg+xml", ".png": "image/png"}

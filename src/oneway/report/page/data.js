@@ -39,7 +39,9 @@ class Column {
     if (!this.ranks) {
       const sorted = this.texts.map((_, k) => k).sort((a, b) => collator.compare(this.texts[a], this.texts[b]));
       const rank = new Float64Array(this.texts.length);
-      sorted.forEach((k, position) => { rank[k] = position; });
+      sorted.forEach((k, position) => {
+        rank[k] = position;
+      });
       this.ranks = Float64Array.from(this.codes, (code) => (code < 0 ? NaN : rank[code]));
     }
     return this.ranks;
@@ -85,7 +87,9 @@ class Table {
 
 // What tells facts apart: their number in the table, or their words where a table has none.
 const keyColumns = (table) =>
-  (table.has("fact") ? ["fact"] : ["subject", "relation", "object", "split"].filter((name) => table.has(name))).map((name) => table.column(name));
+  (table.has("fact") ? ["fact"] : ["subject", "relation", "object", "split"].filter((name) => table.has(name))).map(
+    (name) => table.column(name),
+  );
 
 // A fact is asked in several directions and templates: these are its rows.
 class Facts {
@@ -131,7 +135,10 @@ class Facts {
         sum[this.ofRow[i]] += values[i];
         n[this.ofRow[i]] += 1;
       }
-      this.means.set(key, sum.map((total, fact) => (n[fact] ? total / n[fact] : NaN)));
+      this.means.set(
+        key,
+        sum.map((total, fact) => (n[fact] ? total / n[fact] : NaN)),
+      );
     }
     return this.means.get(key);
   }

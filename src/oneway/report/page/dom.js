@@ -84,12 +84,17 @@ function gauge(e, { from, to, colour: ink, chance = null, kind = "bar" }) {
     if (e.low !== null && e.high !== null) {
       parts.push(svg("line", { x1: at(e.low), x2: at(e.high), y1: 8, y2: 8, class: "gauge-interval" }));
     }
-    if (kind === "dot") parts.push(svg("line", { x1: middle, x2: middle, y1: 2, y2: 14, class: "gauge-mean", stroke: ink }));
+    if (kind === "dot")
+      parts.push(svg("line", { x1: middle, x2: middle, y1: 2, y2: 14, class: "gauge-mean", stroke: ink }));
   }
   if (chance !== null && chance !== undefined) {
     parts.push(svg("line", { x1: at(chance), x2: at(chance), y1: 0, y2: 16, class: "gauge-chance" }));
   }
-  return svg("svg", { class: "gauge", viewBox: "0 0 100 16", preserveAspectRatio: "none", "aria-hidden": "true" }, ...parts);
+  return svg(
+    "svg",
+    { class: "gauge", viewBox: "0 0 100 16", preserveAspectRatio: "none", "aria-hidden": "true" },
+    ...parts,
+  );
 }
 
 const section = (title, lead, ...children) =>
@@ -113,12 +118,15 @@ function choice(label, options, chosen, onchange) {
 }
 
 function picker(label, options, chosen, onchange) {
-  const select = el("select", { onchange: () => onchange(select.value) },
+  const select = el(
+    "select",
+    { onchange: () => onchange(select.value) },
     options.map(([value, text]) => {
       const option = el("option", { value, dir: "auto" }, text);
       option.selected = value === chosen;
       return option;
-    }));
+    }),
+  );
   return el("label", { class: "picker" }, el("span", {}, label), select);
 }
 

@@ -58,28 +58,58 @@ class Selection {
 
 function filterBar(selection) {
   const { table, facts } = selection;
-  const search = el("input", { type: "search", placeholder: "name, prompt, answer …", spellcheck: "false", dir: "auto", oninput: later(120, () =>
-    selection.set((s) => { s.search = search.value; })) });
+  const search = el("input", {
+    type: "search",
+    placeholder: "name, prompt, answer …",
+    spellcheck: "false",
+    dir: "auto",
+    oninput: later(120, () =>
+      selection.set((s) => {
+        s.search = search.value;
+      }),
+    ),
+  });
   const selects = [];
   const pick = ({ name, label, any }) => {
     const column = table.column(name);
     if (!column || column.numeric || column.texts.length < 2) return null;
-    const sorted = column.texts.map((text, code) => [String(code), name === "split" || name === "relation" || name === "class" || name === "direction" ? words(text) || "none" : text]);
+    const sorted = column.texts.map((text, code) => [
+      String(code),
+      name === "split" || name === "relation" || name === "class" || name === "direction"
+        ? words(text) || "none"
+        : text,
+    ]);
     if (column.kind === "text") sorted.sort((a, b) => collator.compare(a[1], b[1]));
-    const node = picker(label, [["", any], ...sorted], "", (value) => selection.set((s) => {
-      if (value === "") s.codes.delete(name);
-      else s.codes.set(name, Number(value));
-    }));
+    const node = picker(label, [["", any], ...sorted], "", (value) =>
+      selection.set((s) => {
+        if (value === "") s.codes.delete(name);
+        else s.codes.set(name, Number(value));
+      }),
+    );
     selects.push(node.querySelector("select"));
     return node;
   };
   const only = el("span", { class: "only", hidden: true });
   const told = el("p", { class: "told", role: "status" });
-  const reset = el("button", { type: "button", class: "quiet", onclick: () => {
-    search.value = "";
-    selects.forEach((select) => { select.value = ""; });
-    selection.set((s) => { s.codes.clear(); s.search = ""; s.fact = null; });
-  } }, "Show all");
+  const reset = el(
+    "button",
+    {
+      type: "button",
+      class: "quiet",
+      onclick: () => {
+        search.value = "";
+        selects.forEach((select) => {
+          select.value = "";
+        });
+        selection.set((s) => {
+          s.codes.clear();
+          s.search = "";
+          s.fact = null;
+        });
+      },
+    },
+    "Show all",
+  );
   const tell = () => {
     const visible = distinct([...selection.rows].map((i) => facts.ofRow[i])).length;
     const all = selection.rows.length === table.length;
@@ -89,12 +119,21 @@ function filterBar(selection) {
     reset.hidden = all;
     only.hidden = selection.fact === null;
     if (selection.fact !== null) {
-      only.replaceChildren("Only ", quoted(facts.text("subject", selection.fact)), " · ", quoted(facts.text("object", selection.fact)));
+      only.replaceChildren(
+        "Only ",
+        quoted(facts.text("subject", selection.fact)),
+        " · ",
+        quoted(facts.text("object", selection.fact)),
+      );
     }
   };
   selection.listen(tell);
   tell();
-  return el("div", { class: "filters" },
-    el("label", { class: "picker wide" }, el("span", {}, "Search"), search), FILTERS.map(pick),
-    el("div", { class: "filters-end" }, told, only, reset));
+  return el(
+    "div",
+    { class: "filters" },
+    el("label", { class: "picker wide" }, el("span", {}, "Search"), search),
+    FILTERS.map(pick),
+    el("div", { class: "filters-end" }, told, only, reset),
+  );
 }

@@ -4,9 +4,15 @@ function factByFact(run, table, facts) {
   if (!table || !table.length || !table.has("subject", "relation", "object", "direction")) return null;
   const selection = new Selection(table, facts);
   const rows = new RowTable(selection, `${run.record.study}-${run.record.run_id}`);
-  return section("Fact by fact", "The filters act on the picture and on the table.", filterBar(selection),
-    el("h3", {}, "Forward against reverse"), scatter(selection),
-    el("h3", {}, "All rows"), rows.node());
+  return section(
+    "Fact by fact",
+    "The filters act on the picture and on the table.",
+    filterBar(selection),
+    el("h3", {}, "Forward against reverse"),
+    scatter(selection),
+    el("h3", {}, "All rows"),
+    rows.node(),
+  );
 }
 
 function show(run) {
@@ -14,25 +20,36 @@ function show(run) {
   const table = run.rows ? new Table(run.rows) : null;
   const facts = table && table.has("subject", "relation", "object", "direction") ? new Facts(table) : null;
   document.title = `${run.record.title || run.record.study} – oneway`;
-  document.getElementById("main").replaceChildren(...[
-    header(run.record),
-    claims(run.record),
-    figures(run),
-    curves(run),
-    headline(run.record, facts),
-    classes(facts),
-    relationsTable(run.record),
-    factByFact(run, table, facts),
-    notes(run, table),
-    provenance(run.record),
-  ].filter(Boolean));
+  document
+    .getElementById("main")
+    .replaceChildren(
+      ...[
+        header(run.record),
+        claims(run.record),
+        figures(run),
+        curves(run),
+        headline(run.record, facts),
+        classes(facts),
+        relationsTable(run.record),
+        factByFact(run, table, facts),
+        notes(run, table),
+        provenance(run.record),
+      ].filter(Boolean),
+    );
 }
 
 function start() {
   const bar = document.getElementById("runs");
   if (CONTENT.runs.length > 1) {
     bar.hidden = false;
-    bar.append(choice("Run", CONTENT.runs.map((run, i) => [String(i), `${run.record.title || run.record.study} · ${run.record.run_id}`]), "0", (i) => show(CONTENT.runs[Number(i)])));
+    bar.append(
+      choice(
+        "Run",
+        CONTENT.runs.map((run, i) => [String(i), `${run.record.title || run.record.study} · ${run.record.run_id}`]),
+        "0",
+        (i) => show(CONTENT.runs[Number(i)]),
+      ),
+    );
   }
   show(CONTENT.runs[0]);
   for (const query of ["(prefers-color-scheme: dark)", "print"]) {

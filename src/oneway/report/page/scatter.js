@@ -9,12 +9,27 @@ const chanceText = (p) => (p < 1e-3 ? `10<sup>\u2212${-Math.round(Math.log10(p))
 
 const SCATTER_MEASURES = [
   {
-    key: "probability", column: "logprob_per_token", label: "probability per token", title: "probability per token", at: logit,
+    key: "probability",
+    column: "logprob_per_token",
+    label: "probability per token",
+    title: "probability per token",
+    at: logit,
     axis: { tickvals: PROBABILITIES.map((p) => logit(Math.log(p))), ticktext: PROBABILITIES.map(chanceText) },
   },
-  { key: "logprob", column: "logprob_per_token", label: "log-probability per token", title: "log-probability per token, nats" },
+  {
+    key: "logprob",
+    column: "logprob_per_token",
+    label: "log-probability per token",
+    title: "log-probability per token, nats",
+  },
   { key: "margin", column: "margin", label: "margin", title: "margin over random answers, nats" },
-  { key: "rank", column: "rank", label: "rank", title: "rank among candidates (1 is best)", axis: { type: "log", autorange: "reversed", dtick: 1 } },
+  {
+    key: "rank",
+    column: "rank",
+    label: "rank",
+    title: "rank among candidates (1 is best)",
+    axis: { type: "log", autorange: "reversed", dtick: 1 },
+  },
 ];
 const MANY = 4000; // above this WebGL draws faster; below it, vectors print sharper
 
@@ -36,17 +51,44 @@ function factCard(facts, fact) {
     return seen.has(direction) ? false : seen.add(direction);
   });
   return [
-    el("p", { class: "card-title" }, quoted(facts.text("subject", fact)), " · ", quoted(words(facts.text("relation", fact))), " · ", quoted(facts.text("object", fact))),
-    el("p", { class: "small" }, known ? [el("span", { class: "dot", style: { "background-color": classInk(known) } }), quoted(words(known))] : "",
-      facts.text("split", fact) ? [" · ", quoted(words(facts.text("split", fact)))] : ""),
+    el(
+      "p",
+      { class: "card-title" },
+      quoted(facts.text("subject", fact)),
+      " · ",
+      quoted(words(facts.text("relation", fact))),
+      " · ",
+      quoted(facts.text("object", fact)),
+    ),
+    el(
+      "p",
+      { class: "small" },
+      known ? [el("span", { class: "dot", style: { "background-color": classInk(known) } }), quoted(words(known))] : "",
+      facts.text("split", fact) ? [" · ", quoted(words(facts.text("split", fact)))] : "",
+    ),
     lines.map((i) => {
       const direction = table.text("direction", i);
       const right = table.number("exact_match", i) === 1;
-      return el("div", { class: "card-line" },
-        el("p", { class: `small ink-${direction}` }, words(direction), " ", right ? "✓" : "✗",
+      return el(
+        "div",
+        { class: "card-line" },
+        el(
+          "p",
+          { class: `small ink-${direction}` },
+          words(direction),
+          " ",
+          right ? "✓" : "✗",
           ` · rank ${number(table.number("rank", i))} of ${number(table.number("candidates", i))}`,
-          ` · ${number(table.number("logprob_per_token", i))} nats per token`),
-        el("p", { class: "card-prompt", dir: "auto" }, table.text("prompt", i), " ", el("b", {}, table.text("answer", i).trim())));
+          ` · ${number(table.number("logprob_per_token", i))} nats per token`,
+        ),
+        el(
+          "p",
+          { class: "card-prompt", dir: "auto" },
+          table.text("prompt", i),
+          " ",
+          el("b", {}, table.text("answer", i).trim()),
+        ),
+      );
     }),
   ];
 }
@@ -77,15 +119,23 @@ function scatterTraces(facts, visible, measure, upward, splits) {
     if (!byClass.has(name)) byClass.set(name, []);
     byClass.get(name).push(fact);
   }
-  const shape = (fact) => CONTENT.symbols[Math.max(0, splits.indexOf(facts.text("split", fact))) % CONTENT.symbols.length];
+  const shape = (fact) =>
+    CONTENT.symbols[Math.max(0, splits.indexOf(facts.text("split", fact))) % CONTENT.symbols.length];
   const total = [...byClass.values()].reduce((n, list) => n + list.length, 0);
   const type = total > MANY && hasWebGL ? "scattergl" : "scatter";
   const traces = [...byClass].map(([name, list]) => ({
-    type, mode: "markers", hoverinfo: "none", customdata: list,
-    x: list.map((fact) => at(x[fact])), y: list.map((fact) => at(y[fact])),
+    type,
+    mode: "markers",
+    hoverinfo: "none",
+    customdata: list,
+    x: list.map((fact) => at(x[fact])),
+    y: list.map((fact) => at(y[fact])),
     marker: {
-      color: colour(`class-${name}`) || colour("class-neither"), symbol: splits.length > 1 ? list.map(shape) : "circle",
-      size: total > 20000 ? 4 : total > 2000 ? 6 : 7, opacity: total > 2000 ? 0.55 : 0.7, line: { width: 0.5, color: colour("paper") },
+      color: colour(`class-${name}`) || colour("class-neither"),
+      symbol: splits.length > 1 ? list.map(shape) : "circle",
+      size: total > 20000 ? 4 : total > 2000 ? 6 : 7,
+      opacity: total > 2000 ? 0.55 : 0.7,
+      line: { width: 0.5, color: colour("paper") },
     },
   }));
   return { traces, left, total };
@@ -95,19 +145,38 @@ function scatterTraces(facts, visible, measure, upward, splits) {
 function ringTrace(facts, fact, measure, upward) {
   const at = measure.at || ((value) => value);
   return {
-    type: "scatter", mode: "markers", hoverinfo: "skip", x: [at(facts.mean(measure.column, "forward")[fact])], y: [at(facts.mean(measure.column, upward)[fact])],
+    type: "scatter",
+    mode: "markers",
+    hoverinfo: "skip",
+    x: [at(facts.mean(measure.column, "forward")[fact])],
+    y: [at(facts.mean(measure.column, upward)[fact])],
     marker: { symbol: "circle-open", size: 16, color: colour("ink-plain"), line: { width: 2 } },
   };
 }
 
 function scatterLegend(facts, splits) {
   const counts = [...facts.classCounts(null)].filter(([, n]) => n);
-  const keys = counts.map(([name, n]) => el("span", { class: "key" },
-    el("span", { class: "dot", style: { "background-color": classInk(name) } }), quoted(words(name)), el("span", { class: "faint" }, `\u00a0${whole.format(n)}`)));
-  const shapes = splits.map((split, i) => el("span", { class: "key" },
-    el("span", { class: "glyph" }, GLYPHS[i % GLYPHS.length]), split ? quoted(words(split)) : "no split"));
-  return [el("p", { class: "legend" }, el("span", { class: "faint" }, "Class"), keys),
-    splits.length > 1 ? el("p", { class: "legend" }, el("span", { class: "faint" }, "Split"), shapes) : null];
+  const keys = counts.map(([name, n]) =>
+    el(
+      "span",
+      { class: "key" },
+      el("span", { class: "dot", style: { "background-color": classInk(name) } }),
+      quoted(words(name)),
+      el("span", { class: "faint" }, `\u00a0${whole.format(n)}`),
+    ),
+  );
+  const shapes = splits.map((split, i) =>
+    el(
+      "span",
+      { class: "key" },
+      el("span", { class: "glyph" }, GLYPHS[i % GLYPHS.length]),
+      split ? quoted(words(split)) : "no split",
+    ),
+  );
+  return [
+    el("p", { class: "legend" }, el("span", { class: "faint" }, "Class"), keys),
+    splits.length > 1 ? el("p", { class: "legend" }, el("span", { class: "faint" }, "Split"), shapes) : null,
+  ];
 }
 
 function scatter(selection) {
@@ -127,10 +196,27 @@ function scatter(selection) {
     if (selection.fact !== null) traces.push(ringTrace(facts, selection.fact, view.measure, view.upward));
     const layout = plotLayout(`Forward: ${title}`, `${capital(words(view.upward))}: ${title}`);
     for (const drawn of [layout.xaxis, layout.yaxis]) Object.assign(drawn, axis);
-    Plotly.react(box, traces, { ...layout, height: 520, margin: { l: 60, r: 16, t: 30, b: 52 }, dragmode: "zoom", uirevision: `${key} ${view.upward}` }, PLOT_CONFIG);
-    box.setAttribute("aria-label", `${count(total, "fact")}, forward against ${words(view.upward)}, ${title}. The table below holds the same facts.`);
-    told.textContent = "Point at a fact to read it; click to see its rows below. " +
-      (left ? `${count(left, "fact")} without a ${words(view.upward)} or forward question ${left === 1 ? "is" : "are"} not drawn. ` : "") +
+    Plotly.react(
+      box,
+      traces,
+      {
+        ...layout,
+        height: 520,
+        margin: { l: 60, r: 16, t: 30, b: 52 },
+        dragmode: "zoom",
+        uirevision: `${key} ${view.upward}`,
+      },
+      PLOT_CONFIG,
+    );
+    box.setAttribute(
+      "aria-label",
+      `${count(total, "fact")}, forward against ${words(view.upward)}, ${title}. The table below holds the same facts.`,
+    );
+    told.textContent =
+      "Point at a fact to read it; click to see its rows below. " +
+      (left
+        ? `${count(left, "fact")} without a ${words(view.upward)} or forward question ${left === 1 ? "is" : "are"} not drawn. `
+        : "") +
       (facts.length < table.length / 3 ? "Several templates of a fact are averaged." : "");
     listen();
   };
@@ -142,14 +228,47 @@ function scatter(selection) {
       card.replaceChildren(...factCard(facts, points[0].customdata).flat());
       place(card, event);
     });
-    box.on("plotly_unhover", () => { card.hidden = true; });
-    box.on("plotly_click", ({ points }) => selection.set((s) => { s.fact = points[0].customdata; }));
+    box.on("plotly_unhover", () => {
+      card.hidden = true;
+    });
+    box.on("plotly_click", ({ points }) =>
+      selection.set((s) => {
+        s.fact = points[0].customdata;
+      }),
+    );
   };
   plots.add(box, draw);
   selection.listen(() => plots.drawers.get(box)?.drawn && draw());
-  return el("div", {},
-    el("div", { class: "controls" },
-      choice("Measure", offered.map((m) => [m.key, m.label]), view.measure.key, (key) => { view.measure = offered.find((m) => m.key === key); draw(); }),
-      upwards.length > 1 ? choice("Upward", upwards.map((d) => [d, words(d)]), view.upward, (d) => { view.upward = d; draw(); }) : null),
-    scatterLegend(facts, splits), box, told, card);
+  return el(
+    "div",
+    {},
+    el(
+      "div",
+      { class: "controls" },
+      choice(
+        "Measure",
+        offered.map((m) => [m.key, m.label]),
+        view.measure.key,
+        (key) => {
+          view.measure = offered.find((m) => m.key === key);
+          draw();
+        },
+      ),
+      upwards.length > 1
+        ? choice(
+            "Upward",
+            upwards.map((d) => [d, words(d)]),
+            view.upward,
+            (d) => {
+              view.upward = d;
+              draw();
+            },
+          )
+        : null,
+    ),
+    scatterLegend(facts, splits),
+    box,
+    told,
+    card,
+  );
 }
