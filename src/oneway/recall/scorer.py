@@ -250,8 +250,9 @@ class _Work:
     def of(
         cls, contexts: Sequence[Tokens], answers: Sequence[Tokens], pairs: np.ndarray, vocab: int
     ) -> "_Work":
-        distinct, context_index = _distinct(contexts, "context")
-        distinct_answers, answer_index = _distinct(answers, "answer")
+        pairs = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+        distinct, context_of = _distinct(contexts, pairs[:, 0], "context")
+        distinct_answers, answer_of = _distinct(answers, pairs[:, 1], "answer")
         largest = max((max(tokens) for tokens in distinct + distinct_answers), default=0)
         if largest >= vocab:
             raise ValueError(
@@ -262,11 +263,8 @@ class _Work:
         tokens = np.full((len(distinct_answers), int(lengths.max(initial=1))), -1, dtype=np.int64)
         for row, answer in zip(tokens, distinct_answers, strict=True):
             row[: len(answer)] = answer
-        pairs = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
         width = max(1, len(distinct_answers))
-        keys, asked = np.unique(
-            context_index[pairs[:, 0]] * width + answer_index[pairs[:, 1]], return_inverse=True
-        )
+        keys, asked = np.unique(context_of * width + answer_of, return_inverse=True)
         context_of, answer_of = np.divmod(keys, width)
         return cls(
             contexts=distinct,
@@ -303,13 +301,14 @@ class _Work:
         return Scores(self.logprob[self.asked], self.greedy[self.asked])
 
 
-def _distinct(items: Sequence[Tokens], what: str) -> tuple[list[Tokens], np.ndarray]:
-    """The distinct items by length, then lexicographic, and the place of each item among them."""
-    distinct = sorted(set(items), key=lambda tokens: (len(tokens), tokens))
+def _distinct(items: Sequence[Tokens], asked: np.ndarray, what: str) -> tuple[list[Tokens], np.ndarray]:
+    """The distinct items that are asked for, by length, then lexicographic; and the place among them of each ask."""
+    used, use = np.unique(asked, return_inverse=True)
+    distinct = sorted({items[i] for i in used}, key=lambda tokens: (len(tokens), tokens))
     if distinct and not distinct[0]:
         raise ValueError(f"an empty {what} cannot be scored")
     place = {tokens: i for i, tokens in enumerate(distinct)}
-    return distinct, np.array([place[tokens] for tokens in items], dtype=np.int64)
+    return distinct, np.array([place[items[i]] for i in used], dtype=np.int64)[use]
 
 
 def _common_prefix(a: Tokens, b: Tokens) -> int:

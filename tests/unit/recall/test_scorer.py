@@ -166,6 +166,9 @@ def test_what_answers_share_is_computed_once(monkeypatch):
     calls.clear()
     scorer.score([(3, 4, 5), (3, 4, 6)], [(7,)], np.array([(0, 0), (1, 0)]))
     assert calls == [(1, 2), (2, 1)], "the common prefix of a batch runs once"
+    calls.clear()
+    scorer.score([(3, 4, 5), (6,)], [(7,)], np.array([(1, 0)]))
+    assert calls == [(1, 1)], "a context that nothing is asked after does not run"
 
 
 def test_log_sum_exp_is_exact_for_large_and_masked_logits():
