@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from oneway.evidence import RunRecord
@@ -67,14 +67,13 @@ def run(
 def demo(out: str | Path | None = None) -> "tuple[RunRecord, Path]":
     """Teach a small model the shipped tables, audit it, write the report; returns record and folder."""
     from oneway.evidence.record import package_versions, source_commit
-    from oneway.runs.unfinished import STARTED, open_run
+    from oneway.runs.unfinished import open_run
     from oneway.studies.demo import Demo
     from oneway.studies.demo import demo as teach_and_ask
 
     asked = {"demo": asdict(Demo()), "packages": package_versions(), "commit": source_commit()}
     with open_run(Path("runs"), "demo", asked, None if out is None else Path(out)) as directory:
         result = teach_and_ask(directory.path)
-        directory.file(STARTED).unlink(missing_ok=True)
     return result.record, directory.path
 
 
@@ -93,6 +92,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> Path:
                 record=record,
                 rows=tables.get("per_fact"),
                 curves=tables.get("curves"),
+                skipped=tables.get("skipped"),
                 folder=directory.path,
             )
         )
@@ -113,9 +113,18 @@ def _configured(teaching: "Teaching", options: dict[str, Any]) -> "Teaching":
     for name, value in options.items():
         owner = next((p for p, part in parts.items() if name in {f.name for f in fields(part)}), None)
         if owner is not None:
+            _check_choice(type(parts[owner]), name, value)
             parts[owner] = replace(parts[owner], **{name: value})
         elif name in {f.name for f in fields(teaching)} - set(parts):
+            _check_choice(type(teaching), name, value)
             own[name] = value
         else:
             raise ValueError(f"train has no option {name!r}")
     return replace(teaching, **parts, **own)
+
+
+def _check_choice(config: type, name: str, value: Any) -> None:
+    """Raises ValueError where a field takes a few words only and this is not one of them."""
+    kind = get_type_hints(config)[name]
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise ValueError(f"{name} is {value!r}, but it is one of: {', '.join(map(str, get_args(kind)))}")

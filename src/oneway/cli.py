@@ -104,15 +104,22 @@ def audit(
 ) -> None:
     """Which of these facts does a model recall: forward, in reverse, or only in context?"""
     from oneway.api import audit as run_audit
+    from oneway.evidence.record import package_versions
     from oneway.recall.asking import AuditConfig
-    from oneway.runs.directory import RunDirectory
+    from oneway.runs.unfinished import open_run
 
-    directory = out or RunDirectory.under(Path("runs"), "audit").path
-    result = run_audit(
-        model, facts, AuditConfig(candidates=candidates, seed=seed), relations=relations, device=device
-    )
-    result.save(directory)
-    _show(result.record, directory, as_json)
+    config = AuditConfig(candidates=candidates, seed=seed)
+    asked = {
+        "model": model,
+        "facts": facts,
+        "relations": relations,
+        "config": config,
+        "packages": package_versions(),
+    }
+    with open_run(Path("runs"), "audit", asked, out) as directory:
+        result = run_audit(model, facts, config, relations=relations, device=device)
+        result.save(directory.path)
+    _show(result.record, directory.path, as_json)
 
 
 @app.command()

@@ -98,7 +98,7 @@ def around(mean: float) -> Estimate:
         ({"validation_excess": -1.0}, ("contradicted", "reproduced")),
         ({"validation_accuracy_over_chance": 0.5}, ("reproduced", "contradicted")),
         ({"validation_accuracy_over_chance": 0.02}, ("reproduced", "inconclusive")),
-        ({"validation_excess": math.nan}, ("inconclusive", "inconclusive")),
+        ({"validation_excess": math.nan}, ("inconclusive", "reproduced")),
     ],
     ids=str,
 )
@@ -106,6 +106,7 @@ def test_every_branch_of_the_verdicts(change, verdicts):
     means = {
         "both_ways_probability": 0.995,
         "seen_direction_probability": 0.995,
+        "validation_nll": 10.7,
         "validation_excess": 4.0,
         "validation_accuracy_over_chance": 0.0,
     } | change

@@ -25,7 +25,8 @@ class Claim:
 
     `id` starts with the identifier of the experiment ("Z3", "F9.from-first-mlp"). `control` is the positive
     control: where it fails, the run could not have shown the effect. `supports` and `refutes` exclude each
-    other. `rule` puts the three into words for the reader.
+    other. `rule` puts the three into words for the reader. `reads` names the estimates that the rule looks at
+    (none named: all that were measured).
     """
 
     id: str
@@ -35,13 +36,17 @@ class Claim:
     control: Rule
     supports: Rule
     refutes: Rule
+    reads: tuple[str, ...] = ()
 
     def judge(self, measured: Measured) -> "Judgement":
-        """Apply the fixed rule.
+        """Apply the fixed rule to the estimates that it reads.
 
         A failed control, or any interval that is not finite, is inconclusive. Raises ValueError where the
-        rule both supports and refutes: such a rule is a mistake, not a result.
+        rule both supports and refutes (such a rule is a mistake, not a result), or reads what was not measured.
         """
+        if missing := [name for name in self.reads if name not in measured]:
+            raise ValueError(f"the rule of claim {self.id} reads what was not measured: {', '.join(missing)}")
+        measured = {name: measured[name] for name in self.reads} if self.reads else measured
         if not all(estimate.defined for estimate in measured.values()):
             return Judgement(self, measured, Verdict.INCONCLUSIVE, "an interval is undefined")
         if not self.control(measured):

@@ -123,15 +123,16 @@ def tokenize(asks: Sequence[Ask], splitter: Splitter, max_positions: int | None)
     """Split every ask into tokens; what cannot be scored is marked with the reason.
 
     Each question's own answer is split exactly, from the whole text. The candidates' tokens are taken from
-    the prompt's last word with the answer, once for all prompts that end in that word, wherever the own
-    answers and a wrong candidate show that this gives the same; elsewhere each whole text is split.
+    the prompt's last word with the answer, once for all prompts that end in that word, where the tokenizer has
+    no token that reaches over a space, and the own answers and a wrong candidate show that this gives the
+    same; elsewhere each whole text is split.
     """
     batch = Batch(max_positions)
     checks = _split_exactly(asks, splitter)
     groups: dict[tuple[int, str], list[Ask]] = {}
     whole: list[Ask] = []
     for ask in asks:
-        word = _closing_word(ask)
+        word = "" if splitter.reaches_over_spaces else _closing_word(ask)
         if not ask.splits[0].context:
             ask.skipped = NO_CONTEXT
         elif word:

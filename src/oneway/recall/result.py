@@ -3,7 +3,7 @@
 import hashlib
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 PER_FACT, SKIPPED = "per_fact.parquet", "skipped.parquet"
+FIGURES = {"recall.svg": "figures/recall.svg", "recall.png": "figures/recall.png"}
 ASKED = (
     "Which of these facts does the model recall forward (subject given), which in reverse (object given), "
     "and which only when the fact stands in its context?"
@@ -51,17 +52,22 @@ class AuditResult:
         return forward_against_reverse(self.rows)
 
     def save(self, directory: str | Path) -> Path:
-        """Write per_fact.parquet, skipped.parquet (where there are any), report.html and record.json.
+        """Write per_fact.parquet, skipped.parquet (where there are any), figures, report.html and record.json.
 
         Each is written atomically, the record last. Raises WriteError where the directory cannot be written.
         """
+        from oneway.report.figures import bars, picture
         from oneway.report.page import write_report
 
-        directory = Path(directory)
+        directory, printed = Path(directory), bars(self.summary)
         atomic.write_with(directory / PER_FACT, self.rows.write_parquet)
         if not self.skipped.is_empty():
             atomic.write_with(directory / SKIPPED, self.skipped.write_parquet)
-        write_report(self.record, self.rows, directory / "report.html")
+        for name, file in FIGURES.items():
+            atomic.write_bytes(directory / file, picture(printed, "svg" if name.endswith("svg") else "png"))
+        # The page draws its own bars, which answer to the pointer.
+        shown = replace(self.record, figures={})
+        write_report(shown, self.rows, directory / "report.html", skipped=self.skipped)
         atomic.write_text(directory / "record.json", self.record.to_json())
         return directory
 
@@ -94,7 +100,7 @@ def record_of(
     return RunRecord(
         study="audit",
         run_id=f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
-        title=f"{checkpoint.name}: which way it recalls {len(table):,} facts",
+        title=f"{Path(checkpoint.name).name}: which way it recalls {len(table):,} facts",
         asked=ASKED,
         config={
             **asdict(config),
@@ -114,4 +120,5 @@ def record_of(
         checkpoints=dict(checkpoint.hashes),
         notes=notes,
         tables={"per_fact": PER_FACT} | ({} if skipped.is_empty() else {"skipped": SKIPPED}),
+        figures=FIGURES,
     )

@@ -1,7 +1,9 @@
 """The one place where character spans become token positions."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from transformers import PreTrainedTokenizerFast
 
@@ -10,6 +12,10 @@ from oneway.recall.scorer import Tokens
 BOUNDARY = "a token straddles the prompt's end"
 TEXTS_AT_ONCE = 1024  # a tokenizer's own record of a text is large
 SPECIAL = "the text holds a special or unknown token"
+
+
+# A space is written " ", "▁" or "Ġ" in a vocabulary; here it stands behind something that is none.
+_OVER_SPACE = re.compile("[^ ▁ĠĊĉč][ ▁Ġ]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +53,17 @@ class Splitter:
             for whole, prompt in zip(self._encode(texts), prompts, strict=True)
         ]
 
+    @cached_property
+    def reaches_over_spaces(self) -> bool:
+        """Whether a token of the vocabulary may hold the end of one word and the space before the next."""
+        special = set(self._tokenizer.get_added_vocab())
+        return any(_OVER_SPACE.search(t) for t in self._tokenizer.get_vocab() if t not in special)
+
     def after_words(self, words: Sequence[str], answers: Sequence[str]) -> list[Tokens | None]:
         """The tokens of each answer, which begins with a space, as they come after a word.
 
-        They are what `split` gives for any prompt that ends in that word, as long as the tokenizer's pieces
-        do not reach over white space; None where they do.
+        Where no token reaches over spaces, they are what `split` gives for any prompt that ends in that word.
+        None where the word itself shows that they are not.
         """
         return [
             None if BOUNDARY in found.flags or not found.answer else found.answer

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from oneway.evidence import RunRecord, Study
 from oneway.evidence.record import hardware, package_versions, source_commit
 from oneway.runs.directory import RunDirectory, RunError
-from oneway.runs.unfinished import STARTED, open_run
+from oneway.runs.unfinished import open_run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -53,7 +53,6 @@ def run_study(
         curves = study.experiment(config, tuple(config.seeds), workspace)
         record = conclude(study, recipe, config, curves, directory, time.perf_counter() - started, resumed)
         shutil.rmtree(workspace, ignore_errors=True)
-        directory.file(STARTED).unlink(missing_ok=True)
     return record, directory
 
 

@@ -1,6 +1,5 @@
 """A killed run is continued, not begun again: its folder knows what was asked and who works in it."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from oneway.evidence.atomic import WriteError
+from oneway.evidence.record import fingerprint
 from oneway.runs.directory import RunDirectory, RunError
 
 try:
@@ -19,14 +19,11 @@ STARTED = "started.json"
 _LOCK = ".lock"
 
 
-def fingerprint(asked: Mapping[str, Any]) -> str:
-    """A hash of everything that decides the numbers: equal fingerprints may share checkpoints."""
-    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
-
-
 @contextmanager
 def open_run(root: Path, study: str, asked: Mapping[str, Any], out: Path | None) -> Iterator[RunDirectory]:
     """The folder to work in, held for this process alone while the context lasts.
+
+    Who works in it writes the record last; the run then counts as finished.
 
     Without `out`: an unfinished run under `root/study` that was asked the very same, else a new one. With
     `out`: that folder, whether new or unfinished.
@@ -43,12 +40,14 @@ def open_run(root: Path, study: str, asked: Mapping[str, Any], out: Path | None)
             # Another process may have finished it between the look and the lock.
             if held and not directory.finished:
                 yield _start(directory, mark, asked)
+                _end(directory)
                 return
         if out is not None:
             raise RunError(f"another process is working in {out}; wait for it or choose another folder")
     directory = RunDirectory.under(root, study)
     with _held(directory):
         yield _start(directory, mark, asked)
+        _end(directory)
 
 
 def _start(directory: RunDirectory, mark: str, asked: Mapping[str, Any]) -> RunDirectory:
@@ -56,6 +55,12 @@ def _start(directory: RunDirectory, mark: str, asked: Mapping[str, Any]) -> RunD
         STARTED, {"fingerprint": mark, "asked": json.loads(json.dumps(dict(asked), default=str))}
     )
     return directory
+
+
+def _end(directory: RunDirectory) -> None:
+    """A finished run carries no mark of an unfinished one."""
+    if directory.finished:
+        directory.file(STARTED).unlink(missing_ok=True)
 
 
 def _check_free(directory: RunDirectory, mark: str) -> None:

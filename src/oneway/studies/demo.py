@@ -47,6 +47,7 @@ CLAIMS = (
         control=lambda m: m["both_ways_reverse"].low >= 0.90,
         supports=lambda m: m["forward"].low >= 0.95 and m["reverse_over_chance"].low <= 0,
         refutes=lambda m: m["reverse_over_chance"].low > 0,
+        reads=("forward", "reverse", "reverse_over_chance", "both_ways_reverse"),
     ),
     Claim(
         id="N4.names",
@@ -58,6 +59,7 @@ CLAIMS = (
         control=lambda m: m["forward"].low >= 0.95,
         supports=lambda m: m["in_context"].low >= 0.90 and m["reverse_over_chance"].low <= 0,
         refutes=lambda m: m["in_context"].high < 0.90,
+        reads=("forward", "in_context", "reverse_over_chance"),
     ),
     Claim(
         id="N4.unseen",
@@ -68,6 +70,7 @@ CLAIMS = (
         control=lambda m: m["unseen_forward"].low <= 0.05,
         supports=lambda m: m["unseen_in_context"].low >= 0.80,
         refutes=lambda m: m["unseen_in_context"].high < 0.80,
+        reads=("unseen_forward", "unseen_in_context"),
     ),
     Claim(
         id="R1.names",
@@ -78,6 +81,7 @@ CLAIMS = (
         control=lambda m: m["both_ways_forward"].low >= 0.95,
         supports=lambda m: m["both_ways_reverse"].low >= 0.90,
         refutes=lambda m: m["both_ways_reverse"].high < 0.90,
+        reads=("both_ways_forward", "both_ways_reverse"),
     ),
 )
 

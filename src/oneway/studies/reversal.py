@@ -111,6 +111,7 @@ CLAIMS = (
         control=lambda m: m["both_ways_probability"].low > 0.99,
         supports=lambda m: m["seen_direction_probability"].low > 0.99 and m["validation_excess"].low >= 0,
         refutes=lambda m: m["validation_excess"].high < 0,
+        reads=("both_ways_probability", "seen_direction_probability", "validation_nll", "validation_excess"),
     ),
     Claim(
         id="Z3.right-type",
@@ -124,6 +125,7 @@ CLAIMS = (
             m["validation_accuracy_over_chance"].low <= 0 and m["validation_accuracy_over_chance"].high < 0.05
         ),
         refutes=lambda m: m["validation_accuracy_over_chance"].low > 0.05,
+        reads=("both_ways_probability", "validation_accuracy_over_chance"),
     ),
 )
 

@@ -83,7 +83,7 @@ def fit(
     evaluate: Callable[[Weights, int], list[dict[str, Any]]] | None = None,
     evaluate_every: int = 0,
     workspace: Path | None = None,
-    save_every_seconds: float = 30.0,
+    save_every_seconds: float = 5.0,
     fingerprint: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Fitted:
@@ -91,8 +91,9 @@ def fit(
 
     `batches(step)` must depend on the step alone: then a run killed at any moment and started again takes the
     same steps. `evaluate(weights, step)` returns rows for the curves: at step 0, every `evaluate_every` steps
-    and at the end. With a `workspace`, the state is written there every `save_every_seconds` and at the end;
-    `fingerprint` names everything else that decides the numbers (the corpus, say).
+    and at the end. With a `workspace`, the state is written there every `save_every_seconds` and at the end (0:
+    after every step; else less often where writing is slow, at most a twentieth of the time); `fingerprint`
+    names everything else that decides the numbers (the corpus, say).
 
     Raises ValueError where the workspace holds another configuration's state or a damaged one, and
     FloatingPointError where a loss is not finite.
@@ -113,13 +114,17 @@ def fit(
             with torch.no_grad():
                 curves.extend(evaluate(trained, step))
 
-    def keep(step: int) -> None:
+    def keep(step: int) -> float:
+        """Write the state; returns when it should be written next."""
+        began = time.monotonic()
         if workspace is not None:
             write_bytes(workspace / CHECKPOINT, _state(trained, optimisers, step, curves, identity))
+        ended = time.monotonic()
+        return ended + (max(save_every_seconds, 20 * (ended - began)) if save_every_seconds else 0.0)
 
     if start == 0:
         measure(0)
-    saved = time.monotonic()
+    keep_at = time.monotonic() + save_every_seconds
     with flushed_denormals():
         for step in range(start, optimisation.steps):
             for optimiser, rate in zip(optimisers, rates, strict=False):
@@ -139,9 +144,8 @@ def fit(
                 )
             if done == optimisation.steps or (evaluate_every and done % evaluate_every == 0):
                 measure(done)
-            if done == optimisation.steps or time.monotonic() - saved > save_every_seconds:
-                keep(done)
-                saved = time.monotonic()
+            if done == optimisation.steps or time.monotonic() > keep_at:
+                keep_at = keep(done)
             progress(done, optimisation.steps)
     return Fitted({n: w.detach() for n, w in trained.items()}, curves, optimisation.steps - start)
 

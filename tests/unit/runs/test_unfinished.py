@@ -7,8 +7,9 @@ import textwrap
 import pytest
 
 from oneway.evidence import RunRecord
+from oneway.evidence.record import fingerprint
 from oneway.runs.directory import RunDirectory, RunError
-from oneway.runs.unfinished import fingerprint, open_run
+from oneway.runs.unfinished import open_run
 
 ASKED = {"config": {"width": 32}, "seeds": [0, 1]}
 

@@ -1,0 +1,57 @@
+"""The README is true: its commands run, its table is that of the records, its files exist."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow
+def test_every_command_and_every_snippet_runs(tmp_path: Path):
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    commands, snippets = blocks("sh"), blocks("python")
+    assert len(commands) == 2
+    assert len(snippets) == 1
+    # In the order of the page: the first commands, the snippet that uses what they made, the studies.
+    programs = [
+        ["sh", "-e", "-c", commands[0]],
+        [sys.executable, "-c", snippets[0]],
+        ["sh", "-e", "-c", commands[1]],
+    ]
+    for program in programs:
+        done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    for file in ("company-audit/report.html", "company-audit-again/per_fact.parquet", "both.html"):
+        assert (tmp_path / file).stat().st_size > 0
+
+
+def test_the_verdicts_are_those_of_the_records():
+    spec = importlib.util.spec_from_file_location("verdicts", ROOT / "docs" / "verdicts.py")
+    verdicts = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(verdicts)
+    assert verdicts.with_verdicts(README) == README, "run docs/verdicts.py"
+
+
+def test_every_file_it_names_exists():
+    for name in re.findall(r"\]\(([^)#]+)\)", README):
+        if "://" not in name:
+            assert (ROOT / name).exists(), name
+
+
+def test_the_example_in_it_is_the_examples():
+    shown = blocks("toml")[0]
+    text = (ROOT / "examples" / "company.toml").read_text(encoding="utf-8")
+    assert all(line in text for line in shown.splitlines())
