@@ -135,7 +135,10 @@ def test_the_record_traces_the_numbers(pair):
 def test_saving_writes_table_page_and_record(pair, tmp_path):
     result = audit(pair, TABLE)
     folder = result.save(tmp_path / "audit")
-    assert {file.name for file in folder.iterdir()} == {"per_fact.parquet", "record.json", "report.html"}
+    record = result.record
+    for name in ("record.json", "report.html", *record.tables.values(), *record.figures.values()):
+        assert (folder / name).stat().st_size > 0, name
+    assert not list(folder.rglob("*.tmp"))
     assert_frame_equal(pl.read_parquet(folder / "per_fact.parquet"), result.rows)
     assert json.loads((folder / "record.json").read_text())["run_id"] == result.record.run_id
 
