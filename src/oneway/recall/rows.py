@@ -96,11 +96,14 @@ def rows_of(ask: Ask, scores: Scores, table: FactTable, order: Sequence[int]) ->
 def with_classes(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows with the `class` of their fact, in the order of the table.
 
-    A direction counts as known where the answer matches exactly for at least half of its templates. A fact
-    that was not asked both forward and in reverse has no class.
+    A direction counts as known where, for at least half of its templates, the answer matches exactly and,
+    should the question have several right answers, no wrong candidate is likelier than this fact's own:
+    naming one basketball player does not show that every other one is known. A fact that was not asked both
+    forward and in reverse has no class.
     """
+    recalled = pl.col("exact_match") & ((pl.col("right_answers") == 1) | (pl.col("rank") == 1))
     known = rows.group_by("fact").agg(
-        (pl.col("exact_match").filter(pl.col("direction") == direction).mean() >= 0.5).alias(direction)
+        (recalled.filter(pl.col("direction") == direction).mean() >= 0.5).alias(direction)
         for direction in DIRECTIONS
     )
     forward, reverse, stated = (pl.col(direction) for direction in DIRECTIONS)

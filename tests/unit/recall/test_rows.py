@@ -88,7 +88,14 @@ F, R, C = Direction.FORWARD, Direction.REVERSE, Direction.IN_CONTEXT
 )
 def test_class_of_a_fact(matches, expected):
     rows = [
-        {"fact": fact, "direction": direction.value, "template_index": i, "exact_match": match}
+        {
+            "fact": fact,
+            "direction": direction.value,
+            "template_index": i,
+            "exact_match": match,
+            "right_answers": 1,
+            "rank": 2,  # greedy decoding is right though another whole answer is likelier
+        }
         for fact, given in ((0, {F: [True], R: [True]}), (1, matches))
         for direction, found in given.items()
         for i, match in enumerate(found)
@@ -99,3 +106,15 @@ def test_class_of_a_fact(matches, expected):
     assert found.filter(pl.col("fact") == 1)["class"].unique().to_list() == [expected]
     assert found.filter(pl.col("fact") == 0)["class"].unique().to_list() == ["both_ways"]
     assert found["class"].dtype == pl.Enum(CLASSES)
+
+
+def test_another_right_answer_does_not_make_a_fact_known():
+    base = {"template_index": 0, "exact_match": True}
+    rows = [
+        base | {"fact": fact, "direction": direction.value, "right_answers": right, "rank": rank}
+        for fact, rank in ((0, 1), (1, 7))
+        for direction, right in ((F, 1), (R, 500))
+    ]
+    schema = {"direction": pl.Enum([direction.value for direction in Direction])}
+    found = with_classes(pl.DataFrame(rows, schema_overrides=schema))
+    assert found["class"].to_list() == ["both_ways", "both_ways", "forward_only", "forward_only"]

@@ -117,7 +117,7 @@ function claims(record) {
     record.claims.length === 1 ? "Verdict" : "Verdicts",
     null,
     list,
-    cards,
+    list ? fold("The rules, the sources, and what was measured", el("div", {}, cards)) : cards,
     same ? measuredTable(record.claims[0].measured) : null,
   );
 }
