@@ -147,16 +147,11 @@ def train(
     options |= {"tokens": tokens, "loss": loss, "seed": seed}
     taught = run_train(facts, out, relations=relations, **{k: v for k, v in options.items() if v is not None})
     if as_json:
-        _print_json(
-            {
-                "checkpoint": str(taught.checkpoint),
-                "seconds": round(taught.seconds, 1),
-                "teaching": _plain(taught),
-            }
-        )
+        _print_json({**_with_paths(taught.record, out), "checkpoint": str(out.resolve())})
     else:
-        typer.echo(f"checkpoint: {taught.checkpoint}  ({taught.seconds:.0f} s)")
-        typer.echo(f"next: oneway audit --model {taught.checkpoint} --facts {facts}")
+        typer.echo(f"checkpoint: {out}  ({taught.record.wall_seconds:.0f} s)")
+        toml = f" --relations {relations}" if relations else ""
+        typer.echo(f"next: oneway audit --model {out} --facts {facts}{toml}")
 
 
 @app.command()
@@ -170,30 +165,23 @@ def report(
     typer.echo(f"report: {write(runs, out)}")
 
 
-def _plain(taught: Any) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(taught.teaching)
-
-
 def _show(record: "RunRecord", directory: Path, as_json: bool) -> None:
     """The result for a person, or the record with the absolute paths of its files for a program."""
+    page = directory / "report.html"
     if as_json:
-        shown = record.to_dict()
-        for kind in ("tables", "figures"):
-            shown[kind] = {name: str((directory / file).resolve()) for name, file in shown[kind].items()}
-        _print_json(
-            {
-                **shown,
-                "directory": str(directory.resolve()),
-                "report": str((directory / "report.html").resolve()),
-            }
-        )
+        _print_json({**_with_paths(record, directory), "report": str(page.resolve())})
         return
     from oneway.report.tables import print_record
 
     print_record(record)
-    typer.echo(f"report: {directory / 'report.html'}")
+    typer.echo(f"report: {page}")
+
+
+def _with_paths(record: "RunRecord", directory: Path) -> dict[str, Any]:
+    shown = record.to_dict()
+    for kind in ("tables", "figures"):
+        shown[kind] = {name: str((directory / file).resolve()) for name, file in shown[kind].items()}
+    return {**shown, "directory": str(directory.resolve())}
 
 
 def _print_json(content: Any) -> None:

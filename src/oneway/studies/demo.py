@@ -147,7 +147,7 @@ def demo(directory: Path, config: Demo | None = None) -> "AuditResult":
         f"the sports of athletes. {found.record.asked}",
         config={"demo": asdict(config), **found.record.config},
         claims=[claim.judge(measured).to_dict() for claim in CLAIMS],
-        wall_seconds=round(taught.seconds + found.record.wall_seconds, 1),
+        wall_seconds=round(taught.record.wall_seconds + found.record.wall_seconds, 1),
     )
     result = replace(found, record=record)
     result.save(directory)

@@ -20,7 +20,7 @@ STEPS_AT_ONCE = 100  # batches are written this many at a time, from nothing but
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lessons:
-    """What a model reads: about `tokens` tokens a step, in rows filled with documents.
+    """What a model reads: about `tokens_a_step` tokens a step, in rows filled with documents.
 
     A document recites a fact, or is an in-context episode (a share `episodes` of them): 1 to `most_stated`
     facts that are true nowhere, one of them then asked in reverse. A share `repaired` of those facts pairs
@@ -30,7 +30,7 @@ class Lessons:
     `loss`: on the answer (and the full stop after it), or on every token of a document.
     """
 
-    tokens: int = 2048
+    tokens_a_step: int = 2048
     episodes: float = 0.5
     most_stated: int = 2
     repaired: float = 0.5
@@ -75,7 +75,7 @@ class Curriculum:
         longest = max(len(document.tokens) for document in self.recited)
         most = self.lessons.most_stated + 1 if self.lessons.episodes else 1
         self.row_tokens = max(32, 1 + most * (longest - 1))
-        self.rows = max(1, self.lessons.tokens // self.row_tokens)
+        self.rows = max(1, self.lessons.tokens_a_step // self.row_tokens)
         self._written: tuple[int, list[Batch]] = (-1, [])
 
     def __call__(self, step: int) -> Batch:

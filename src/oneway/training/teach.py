@@ -1,13 +1,17 @@
 """A table of facts to a small model that knows them, as a Hugging Face checkpoint."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import polars as pl
 from transformers import PreTrainedTokenizerFast
 
+from oneway.evidence import RunRecord, sha256
+from oneway.evidence.atomic import write_text, write_with
 from oneway.evidence.record import fingerprint
 from oneway.facts import FactTable
 from oneway.facts.corpora import training_sentences
@@ -15,11 +19,13 @@ from oneway.facts.splits import Trained
 from oneway.models.architecture import Architecture, gpt2, neox
 from oneway.models.export import save_checkpoint
 from oneway.models.tokens import bpe_tokenizer, word_tokenizer
-from oneway.models.transformer import initial_weights
+from oneway.models.transformer import Weights, initial_weights
 from oneway.report.progress import progress
-from oneway.training.fit import fit
+from oneway.training.fit import fit, next_token_loss
 from oneway.training.lessons import Curriculum, Lessons
 from oneway.training.optimisers import Optimisation
+
+CURVES, LOSS_EVERY = "curves.parquet", 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +66,12 @@ class Teaching:
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """Where the checkpoint lies, what it was taught with, and the loss along the way."""
+    """Where the checkpoint lies, and the record of how it came to know: `record.json` and its curves there."""
 
     checkpoint: Path
     teaching: Teaching
-    architecture: Architecture
-    curves: list[dict[str, Any]]
-    seconds: float
+    record: RunRecord
+    curves: pl.DataFrame
 
 
 def teach(table: FactTable, out: Path, teaching: Teaching | None = None) -> Taught:
@@ -84,18 +89,46 @@ def teach(table: FactTable, out: Path, teaching: Teaching | None = None) -> Taug
     tokenizer = _tokenizer(table, teaching)
     curriculum = Curriculum(table, tokenizer, teaching.lessons, teaching.seed)
     architecture = _architecture(teaching, len(tokenizer), curriculum.row_tokens)
+    facts = fingerprint({"facts": [asdict(fact) | {"source": ""} for fact in table]})
+
+    def loss(weights: Weights, step: int) -> list[dict[str, Any]]:
+        value = float(next_token_loss(weights, architecture, curriculum(step)))
+        return [{"seed": teaching.seed, "step": step, "quantity": "loss, nats per target", "value": value}]
+
     with progress("training") as advance:
         fitted = fit(
             initial_weights(architecture, (teaching.seed,)),
             architecture,
             curriculum,
             teaching.optimisation,
+            evaluate=loss,
+            evaluate_every=LOSS_EVERY,
             workspace=out / "training",
-            fingerprint=fingerprint({"teaching": asdict(teaching), "facts": [asdict(f) for f in table]}),
+            fingerprint=fingerprint({"teaching": asdict(teaching), "facts": facts}),
             progress=advance,
         )
+    curves = pl.DataFrame(fitted.curves)
+    write_with(out / CURVES, curves.write_parquet)
     save_checkpoint(fitted.weights, architecture, tokenizer, out)
-    return Taught(out, teaching, architecture, fitted.curves, time.monotonic() - started)
+    record = RunRecord(
+        study="train",
+        run_id=out.resolve().name,
+        title=f"A small model that was taught {len(table):,} facts",
+        asked="What was it taught, in which directions, and with which loss?",
+        config={**asdict(teaching), "architecture": asdict(architecture), "directions": _counted(table)},
+        seeds=[teaching.seed],
+        data={"facts": facts},
+        checkpoints={"model.safetensors": sha256(out / "model.safetensors")},
+        tables={"curves": CURVES},
+        wall_seconds=round(time.monotonic() - started, 1),
+    )
+    write_text(out / "record.json", record.to_json())
+    return Taught(out, teaching, record, curves)
+
+
+def _counted(table: FactTable) -> dict[str, int]:
+    """How many facts are stated in which directions."""
+    return dict(Counter(fact.split for fact in table))
 
 
 def labelled(table: FactTable) -> FactTable:

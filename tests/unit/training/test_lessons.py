@@ -45,7 +45,7 @@ def stated(fact: Fact, direction: Direction) -> str:
 
 
 def test_facts_are_recited_in_their_directions_and_the_loss_is_on_the_answer():
-    documents, targets = written(Lessons(tokens=512, episodes=0.0), 5)
+    documents, targets = written(Lessons(tokens_a_step=512, episodes=0.0), 5)
     asked = dict(zip(documents, targets, strict=True))
     for fact in TABLE:
         forward, reverse = (stated(fact, d) + " ." for d in (Direction.FORWARD, Direction.REVERSE))
@@ -77,14 +77,14 @@ def test_episodes_never_state_a_pair_of_the_table_and_their_answer_stands_in_the
 
 
 def test_loss_on_the_document_reaches_every_token_but_the_first():
-    curriculum = Curriculum(TABLE, TOKENIZER, Lessons(tokens=256, loss="document"), seed=5)
+    curriculum = Curriculum(TABLE, TOKENIZER, Lessons(tokens_a_step=256, loss="document"), seed=5)
     batch = curriculum(0)
     assert set(batch.targets[0].tolist()).isdisjoint({TOKENIZER.bos_token_id})
     assert batch.targets.shape[1] == int((batch.tokens != TOKENIZER.bos_token_id).sum())
 
 
 def test_batches_depend_on_the_step_alone():
-    lessons = Lessons(tokens=128)
+    lessons = Lessons(tokens_a_step=128)
     first, second = (Curriculum(TABLE, TOKENIZER, lessons, seed=5) for _ in range(2))
     in_order = [first(step) for step in (0, 99, 100, 250)]
     out_of_order = [second(step) for step in (250, 0, 100, 99)]
