@@ -27,8 +27,8 @@ Weights = dict[str, Tensor]
 class KV(NamedTuple):
     """Keys and values of the positions before those that a block computes."""
 
-    k: Float[Tensor, "seed*batch head pos d_head"]
-    v: Float[Tensor, "seed*batch head pos d_head_or_d_model"]
+    k: Float[Tensor, "row head pos d_head"]
+    v: Float[Tensor, "row head pos d_head_or_d_model"]
 
 
 def initial_weights(architecture: Architecture, seeds: Sequence[int]) -> Weights:
@@ -117,8 +117,8 @@ def layer_norm(
 
 
 def rotary(
-    x: Float[Tensor, "seed*batch head pos d_head"], start: int, base: float
-) -> Float[Tensor, "seed*batch head pos d_head"]:
+    x: Float[Tensor, "row head pos d_head"], start: int, base: float
+) -> Float[Tensor, "row head pos d_head"]:
     """Rotate halves of each head by angles pos · base^(−2i/d_head), the first position being `start`.
 
     Source: Su et al. 2021 (RoPE), in the half-split layout of GPT-NeoX.
@@ -164,7 +164,7 @@ def block(
 
 def _normed(
     w: Weights, name: str, resid: Float[Tensor, "seed batch pos d_model"], a: Architecture
-) -> Float[Tensor, "seed batch*pos d_model"]:
+) -> Float[Tensor, "seed n d_model"]:
     return layer_norm(
         resid.reshape(resid.shape[0], -1, a.width), w[f"{name}.w"], w[f"{name}.b"], a.norm_epsilon
     )
@@ -172,7 +172,7 @@ def _normed(
 
 def _queries_keys_values(
     w: Weights,
-    normed: Float[Tensor, "seed batch*pos d_model"],
+    normed: Float[Tensor, "seed n d_model"],
     a: Architecture,
     shape: torch.Size,
     start: int,

@@ -58,7 +58,7 @@ class Ask:
     def prompt(self) -> str:
         return self.questions[0].prompt
 
-    def answer(self, place: int) -> str:
+    def answer(self, place: int | np.integer) -> str:
         """The text of a candidate as it follows the prompt."""
         return self.questions[0].answer_with(self.pool.names[place])
 

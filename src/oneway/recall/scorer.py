@@ -7,7 +7,7 @@ whatever computes the same numbers faster may take its place.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class Scores:
     greedy: np.ndarray  # bool [pair]
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Gives log P(answer | context) = Σ_t log softmax(logits(context, answer_<t))[answer_t].
 
