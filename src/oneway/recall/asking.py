@@ -60,7 +60,7 @@ class Ask:
 
     def answer(self, place: int | np.integer) -> str:
         """The text of a candidate as it follows the prompt."""
-        return self.questions[0].answer_with(self.pool.names[place])
+        return self.questions[0].answer_with(self.pool.names[int(place)])
 
 
 @dataclass(slots=True)

@@ -100,14 +100,23 @@ def percent(share: float) -> str:
     return f"{hundred:.{1 if near_an_end else 0}f}%"
 
 
-def verdict_table_markdown(records: Sequence[RunRecord]) -> str:
-    """The verdicts of some runs as a Markdown table, one line per claim, with the run that each is traced to."""
-    lines = ["| Claim | Verdict | What was claimed | Source | Run |", "|---|---|---|---|---|"]
-    for record in records:
+def verdict_table_markdown(records: Mapping[str, RunRecord]) -> str:
+    """The verdicts of some runs as a Markdown table, a line per claim; each links to the record given with it."""
+    lines = ["| Claim | Verdict | What was claimed, and what was measured | Run |", "|---|---|---|---|"]
+    for link, record in records.items():
+        recipe, seeds = record.config.get("recipe"), len(record.seeds)
+        run = f"{record.study}{f' {recipe}' if recipe else ''}, {seeds} seed{'' if seeds == 1 else 's'}"
         for claim in record.claims:
-            run = f"{record.study}/{record.run_id} ({len(record.seeds)} seeds)"
-            cells = (claim["id"], claim["verdict"], claim["text"], claim["source"], run)
-            lines.append(f"| {' | '.join(_markdown(cell) for cell in cells)} |")
+            found = {words(name): Estimate.from_dict(fields) for name, fields in claim["measured"].items()}
+            measured = "; ".join(f"{name} {estimate_text(estimate)}" for name, estimate in found.items())
+            said = f"{_markdown(claim['text'])}<br>*{_markdown(measured)}*"
+            cells = (
+                _markdown(claim["id"]),
+                f"**{_markdown(claim['verdict'])}**",
+                said,
+                f"[{_markdown(run)}]({link})",
+            )
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -102,5 +102,7 @@ def test_nothing_in_a_file_commands_the_terminal() -> None:
 
 def test_markdown_table_is_traced_and_escaped() -> None:
     judged = CLAIM.judge({"a": Estimate(0.5, 0.4, 0.6, 2, "")}).to_dict()
-    text = verdict_table_markdown([record(claims=[{**judged, "source": "<b>\nx"}])])
-    assert text.splitlines()[2] == "| Z3 | reproduced | one \\| way | &lt;b&gt; x | s/r1 (2 seeds) |"
+    text = verdict_table_markdown({"records/a.json": record(claims=[{**judged, "verdict": "<b>\nx"}])})
+    assert text.splitlines()[2] == (
+        "| Z3 | **&lt;b&gt; x** | one \\| way<br>*a 0.5 \\[0.4, 0.6]* | [s, 2 seeds](records/a.json) |"
+    )
