@@ -17,9 +17,10 @@ START, END = "<!-- verdicts: written by docs/verdicts.py -->\n", "<!-- end of ve
 
 def with_verdicts(readme: str) -> str:
     """The README with its table written anew from the records."""
-    records = [
-        RunRecord.from_json(file.read_text(encoding="utf-8")) for file in sorted(RECORDS.glob("*.json"))
-    ]
+    records = {
+        f"docs/records/{file.name}": RunRecord.from_json(file.read_text(encoding="utf-8"))
+        for file in sorted(RECORDS.glob("*.json"))
+    }
     before, rest = readme.split(START)
     _, after = rest.split(END)
     return before + START + verdict_table_markdown(records) + END + after
