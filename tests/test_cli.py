@@ -97,7 +97,7 @@ def test_a_bare_table_is_answered_with_a_stub_to_fill_in(tmp_path: Path):
 
 
 def test_a_killed_training_continues_and_ends_with_the_same_checkpoint(tmp_path: Path):
-    train = ["train", *FACTS, "--steps", "1500", *SMALL, "--out"]
+    train = ["train", *FACTS, "--steps", "900", *SMALL, "--out"]
     victim = subprocess.Popen(
         [sys.executable, "-m", "oneway.cli", *train, "killed"],
         cwd=tmp_path,

@@ -27,9 +27,10 @@ def audit(
     `model`: a checkpoint directory, a hub name, or a (model, tokenizer) pair. `facts`: a file, the name of a
     shipped table, or a table. See `oneway.recall.audit.audit`.
     """
+    table = _table(facts, relations)  # before the heavy imports: what is wrong with a file is said at once
     from oneway.recall.audit import audit as ask
 
-    return ask(model, _table(facts, relations), config, device=device)
+    return ask(model, table, config, device=device)
 
 
 def train(
@@ -42,9 +43,10 @@ def train(
 
     Raises ValueError for an unknown option or value.
     """
+    table = _table(facts, relations)
     from oneway.training.teach import Teaching, teach
 
-    return teach(_table(facts, relations), Path(out), _configured(Teaching(), options))
+    return teach(table, Path(out), _configured(Teaching(), options))
 
 
 def run(

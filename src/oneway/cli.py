@@ -104,6 +104,11 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Which of these facts does a model recall: forward, in reverse, or only in context?"""
+    from oneway.facts import resolve
+
+    table = resolve(
+        facts, relations
+    )  # first: what is wrong with a file is said at once, and leaves no folder
     from oneway.api import audit as run_audit
     from oneway.evidence.record import package_versions
     from oneway.recall.asking import AuditConfig
@@ -118,7 +123,7 @@ def audit(
         "packages": package_versions(),
     }
     with open_run(Path("runs"), "audit", asked, out) as directory:
-        result = run_audit(model, facts, config, relations=relations, device=device)
+        result = run_audit(model, table, config, device=device)
         result.save(directory.path)
     _show(result.record, directory.path, as_json)
 
