@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,9 +21,119 @@ from transformers import (
 
 from oneway.models.architecture import Architecture
 from oneway.models.checkpoint import without_progress_bars
-from oneway.models.transformer import Weights, block_weights
+from oneway.models.transformer import Weights
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a family keeps each of our weights, and in which form: one table for writing and for reading.
+
+    `top` and `block` map our names to theirs, `block` below `prefix` + the layer's number. `stored` turns one of
+    our tensors into theirs, `ours` does the inverse; both are told our short name.
+    """
+
+    top: Mapping[str, str]
+    prefix: str
+    block: Mapping[str, str]
+    stored: Callable[[str, Tensor, Architecture], Tensor]
+    ours: Callable[[str, Tensor, Architecture], Tensor]
+
+    def names(self, a: Architecture) -> Iterator[tuple[str, str, str]]:
+        """Our full name, our short name, and theirs, of every weight of this architecture."""
+        for name, theirs in self.top.items():
+            if name != "W_U" or a.unembedding == "untied":
+                yield name, name, theirs
+        for layer in range(a.layers):
+            for name, theirs in self.block.items():
+                yield f"blocks.{layer}.{name}", name, f"{self.prefix}{layer}.{theirs}"
+
+    def write(self, model: PreTrainedModel, weights: Weights, a: Architecture) -> PreTrainedModel:
+        """Put one seed's weights into a model of this family."""
+        state = {theirs: self.stored(short, weights[name], a) for name, short, theirs in self.names(a)}
+        if a.unembedding == "tied":
+            state[self.top["W_U"]] = state[self.top["W_E"]]
+        model.load_state_dict({name: value.contiguous() for name, value in state.items()}, strict=True)
+        return model.eval()
+
+    def read(self, model: PreTrainedModel, a: Architecture) -> Weights:
+        """One seed's weights out of a model of this family."""
+        state = model.state_dict()
+        return {name: self.ours(short, state[theirs], a) for name, short, theirs in self.names(a)}
+
+
+def _gpt2_form(name: str, value: Tensor, a: Architecture) -> Tensor:
+    """GPT-2 multiplies from the right, as we do; only its unembedding is a transpose. Its own inverse."""
+    return value.T if name == "W_U" else value
+
+
+def _neox_stored(name: str, value: Tensor, a: Architecture) -> Tensor:
+    """GPT-NeoX keeps transposes, and queries, keys and values side by side within each head."""
+    if name.endswith("QKV"):
+        value = value.view(-1, 3, a.heads, a.head_width).transpose(1, 2).reshape(value.shape)
+    return value.T if name.startswith("W_") and name != "W_E" else value
+
+
+def _neox_ours(name: str, value: Tensor, a: Architecture) -> Tensor:
+    value = value.T if name.startswith("W_") and name != "W_E" else value
+    if name.endswith("QKV"):
+        value = value.reshape(-1, a.heads, 3, a.head_width).transpose(1, 2).reshape(value.shape)
+    return value
+
+
+GPT2 = Layout(
+    top={
+        "W_E": "transformer.wte.weight",
+        "W_pos": "transformer.wpe.weight",
+        "ln_f.w": "transformer.ln_f.weight",
+        "ln_f.b": "transformer.ln_f.bias",
+        "W_U": "lm_head.weight",
+    },
+    prefix="transformer.h.",
+    block={
+        "ln1.w": "ln_1.weight",
+        "ln1.b": "ln_1.bias",
+        "W_QKV": "attn.c_attn.weight",
+        "b_QKV": "attn.c_attn.bias",
+        "W_O": "attn.c_proj.weight",
+        "b_O": "attn.c_proj.bias",
+        "ln2.w": "ln_2.weight",
+        "ln2.b": "ln_2.bias",
+        "W_in": "mlp.c_fc.weight",
+        "b_in": "mlp.c_fc.bias",
+        "W_out": "mlp.c_proj.weight",
+        "b_out": "mlp.c_proj.bias",
+    },
+    stored=_gpt2_form,
+    ours=_gpt2_form,
+)
+
+NEOX = Layout(
+    top={
+        "W_E": "gpt_neox.embed_in.weight",
+        "ln_f.w": "gpt_neox.final_layer_norm.weight",
+        "ln_f.b": "gpt_neox.final_layer_norm.bias",
+        "W_U": "lm_head.weight",
+    },
+    prefix="gpt_neox.layers.",
+    block={
+        "ln1.w": "input_layernorm.weight",
+        "ln1.b": "input_layernorm.bias",
+        "ln2.w": "post_attention_layernorm.weight",
+        "ln2.b": "post_attention_layernorm.bias",
+        "W_QKV": "attention.query_key_value.weight",
+        "b_QKV": "attention.query_key_value.bias",
+        "W_O": "attention.dense.weight",
+        "b_O": "attention.dense.bias",
+        "W_in": "mlp.dense_h_to_4h.weight",
+        "b_in": "mlp.dense_h_to_4h.bias",
+        "W_out": "mlp.dense_4h_to_h.weight",
+        "b_out": "mlp.dense_4h_to_h.bias",
+    },
+    stored=_neox_stored,
+    ours=_neox_ours,
+)
 
 
 def to_hugging_face(weights: Weights, a: Architecture, seed_index: int = 0) -> PreTrainedModel:
@@ -62,30 +174,8 @@ def _gpt2(w: Weights, a: Architecture) -> PreTrainedModel:
             eos_token_id=0,
         )
     )
-    state: dict[str, Tensor] = {
-        "transformer.wte.weight": w["W_E"],
-        "transformer.wpe.weight": w.get("W_pos", torch.zeros(a.context, a.width)),
-        "transformer.ln_f.weight": w["ln_f.w"],
-        "transformer.ln_f.bias": w["ln_f.b"],
-        "lm_head.weight": w["W_U"].T if a.unembedding == "untied" else w["W_E"],
-    }
-    for layer in range(a.layers):
-        b, p = block_weights(w, layer), f"transformer.h.{layer}."
-        state |= {
-            p + "ln_1.weight": b["ln1.w"],
-            p + "ln_1.bias": b["ln1.b"],
-            p + "attn.c_attn.weight": b["W_QKV"],
-            p + "attn.c_attn.bias": b["b_QKV"],
-            p + "attn.c_proj.weight": b["W_O"],
-            p + "attn.c_proj.bias": b["b_O"],
-            p + "ln_2.weight": b["ln2.w"],
-            p + "ln_2.bias": b["ln2.b"],
-            p + "mlp.c_fc.weight": b["W_in"],
-            p + "mlp.c_fc.bias": b["b_in"],
-            p + "mlp.c_proj.weight": b["W_out"],
-            p + "mlp.c_proj.bias": b["b_out"],
-        }
-    return _loaded(model, state)
+    positions = torch.zeros(a.context, a.width)  # what no positions are in GPT-2's form
+    return GPT2.write(model, {"W_pos": positions} | w, a)
 
 
 def _neox(w: Weights, a: Architecture) -> PreTrainedModel:
@@ -112,44 +202,7 @@ def _neox(w: Weights, a: Architecture) -> PreTrainedModel:
             eos_token_id=0,
         )
     )
-    state: dict[str, Tensor] = {
-        "gpt_neox.embed_in.weight": w["W_E"],
-        "gpt_neox.final_layer_norm.weight": w["ln_f.w"],
-        "gpt_neox.final_layer_norm.bias": w["ln_f.b"],
-        "lm_head.weight": w["W_U"].T if a.unembedding == "untied" else w["W_E"],
-    }
-    for layer in range(a.layers):
-        b, p = block_weights(w, layer), f"gpt_neox.layers.{layer}."
-        state |= {
-            p + "input_layernorm.weight": b["ln1.w"],
-            p + "input_layernorm.bias": b["ln1.b"],
-            p + "post_attention_layernorm.weight": b["ln2.w"],
-            p + "post_attention_layernorm.bias": b["ln2.b"],
-            p + "attention.query_key_value.weight": _by_head(b["W_QKV"], a).T,
-            p + "attention.query_key_value.bias": _by_head(b["b_QKV"][None], a)[0],
-            p + "attention.dense.weight": b["W_O"].T,
-            p + "attention.dense.bias": b["b_O"],
-            p + "mlp.dense_h_to_4h.weight": b["W_in"].T,
-            p + "mlp.dense_h_to_4h.bias": b["b_in"],
-            p + "mlp.dense_4h_to_h.weight": b["W_out"].T,
-            p + "mlp.dense_4h_to_h.bias": b["b_out"],
-        }
-    return _loaded(model, state)
-
-
-def _by_head(w_qkv: Tensor, a: Architecture) -> Tensor:
-    """Columns ordered (query key value, head, d_head) → NeoX's (head, query key value, d_head)."""
-    return w_qkv.view(-1, 3, a.heads, a.head_width).transpose(1, 2).reshape(w_qkv.shape)
-
-
-def _from_head(w_qkv: Tensor, a: Architecture) -> Tensor:
-    """The inverse of `_by_head`."""
-    return w_qkv.view(-1, a.heads, 3, a.head_width).transpose(1, 2).reshape(w_qkv.shape)
-
-
-def _loaded(model: PreTrainedModel, state: dict[str, Tensor]) -> PreTrainedModel:
-    model.load_state_dict({name: value.contiguous() for name, value in state.items()}, strict=True)
-    return model.eval()
+    return NEOX.write(model, w, a)
 
 
 def save_checkpoint(
@@ -203,7 +256,7 @@ def _activation(name: str) -> str:
 
 
 def _read_gpt2(model: PreTrainedModel) -> tuple[Weights, Architecture]:
-    c, s = model.config, model.state_dict()
+    c = model.config
     if c.scale_attn_by_inverse_layer_idx or not c.scale_attn_weights:
         raise ValueError("GPT-2 with another attention scale is not computed here")
     a = Architecture(
@@ -217,35 +270,11 @@ def _read_gpt2(model: PreTrainedModel) -> tuple[Weights, Architecture]:
         activation=_activation(c.activation_function),  # type: ignore[arg-type]
         norm_epsilon=c.layer_norm_epsilon,
     )
-    w: Weights = {
-        "W_E": s["transformer.wte.weight"],
-        "W_pos": s["transformer.wpe.weight"],
-        "ln_f.w": s["transformer.ln_f.weight"],
-        "ln_f.b": s["transformer.ln_f.bias"],
-    }
-    if a.unembedding == "untied":
-        w["W_U"] = s["lm_head.weight"].T
-    names = {
-        "ln1.w": "ln_1.weight",
-        "ln1.b": "ln_1.bias",
-        "W_QKV": "attn.c_attn.weight",
-        "b_QKV": "attn.c_attn.bias",
-        "W_O": "attn.c_proj.weight",
-        "b_O": "attn.c_proj.bias",
-        "ln2.w": "ln_2.weight",
-        "ln2.b": "ln_2.bias",
-        "W_in": "mlp.c_fc.weight",
-        "b_in": "mlp.c_fc.bias",
-        "W_out": "mlp.c_proj.weight",
-        "b_out": "mlp.c_proj.bias",
-    }
-    for layer in range(a.layers):
-        w |= {f"blocks.{layer}.{n}": s[f"transformer.h.{layer}.{theirs}"] for n, theirs in names.items()}
-    return w, a
+    return GPT2.read(model, a), a
 
 
 def _read_neox(model: PreTrainedModel) -> tuple[Weights, Architecture]:
-    c, s = model.config, model.state_dict()
+    c = model.config
     rope = c.rope_parameters
     if rope.get("rope_type", "default") != "default" or rope.get("partial_rotary_factor", 1.0) != 1.0:
         raise ValueError(f"GPT-NeoX with rotary parameters {dict(rope)} is not computed here")
@@ -265,30 +294,4 @@ def _read_neox(model: PreTrainedModel) -> tuple[Weights, Architecture]:
         norm_epsilon=c.layer_norm_eps,
         rotary_base=float(rope["rope_theta"]),
     )
-    w: Weights = {
-        "W_E": s["gpt_neox.embed_in.weight"],
-        "ln_f.w": s["gpt_neox.final_layer_norm.weight"],
-        "ln_f.b": s["gpt_neox.final_layer_norm.bias"],
-    }
-    if a.unembedding == "untied":
-        w["W_U"] = s["lm_head.weight"].T
-    for layer in range(a.layers):
-        p = f"gpt_neox.layers.{layer}."
-        w |= {
-            f"blocks.{layer}.{name}": value
-            for name, value in {
-                "ln1.w": s[p + "input_layernorm.weight"],
-                "ln1.b": s[p + "input_layernorm.bias"],
-                "ln2.w": s[p + "post_attention_layernorm.weight"],
-                "ln2.b": s[p + "post_attention_layernorm.bias"],
-                "W_QKV": _from_head(s[p + "attention.query_key_value.weight"].T, a),
-                "b_QKV": _from_head(s[p + "attention.query_key_value.bias"][None], a)[0],
-                "W_O": s[p + "attention.dense.weight"].T,
-                "b_O": s[p + "attention.dense.bias"],
-                "W_in": s[p + "mlp.dense_h_to_4h.weight"].T,
-                "b_in": s[p + "mlp.dense_h_to_4h.bias"],
-                "W_out": s[p + "mlp.dense_4h_to_h.weight"].T,
-                "b_out": s[p + "mlp.dense_4h_to_h.bias"],
-            }.items()
-        }
-    return w, a
+    return NEOX.read(model, a), a
