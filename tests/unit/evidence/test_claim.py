@@ -77,3 +77,23 @@ def test_a_study_has_no_two_claims_of_one_id() -> None:
 def test_an_unknown_recipe_is_named_with_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"no recipe 'slow'; it has quick"):
         study(CLAIM).config("slow")
+
+
+def test_a_rule_is_told_only_what_it_reads():
+    rule = Claim(
+        id="Z0",
+        text="t",
+        source="s",
+        rule="r",
+        control=lambda m: True,
+        supports=lambda m: set(m) == {"a"},
+        refutes=lambda m: False,
+        reads=("a",),
+    )
+    fine, undefined = Estimate(0.5, 0.4, 0.6, 9, ""), Estimate(0.5, -math.inf, math.inf, 1, "")
+    judged = rule.judge({"a": fine, "b": undefined})
+    assert judged.verdict is Verdict.REPRODUCED
+    assert set(judged.measured) == {"a"}
+    assert rule.judge({"a": undefined, "b": fine}).verdict is Verdict.INCONCLUSIVE
+    with pytest.raises(ValueError, match="not measured: a"):
+        rule.judge({"b": fine})
