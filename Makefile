@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench wheel clean
+.PHONY: demo test check bench fuzz wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/oneway demo
 
 test: check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -18,6 +18,11 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/audit.py
+
+# Ten minutes over every reader of facts; new inputs are kept in the corpus, which every test run replays.
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	cd tests/fuzz && ../../$(BIN)/python fuzz.py corpus -dict=words.dict -max_total_time=600 -max_len=4096
 
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build --wheel

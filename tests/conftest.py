@@ -1,7 +1,9 @@
 """An audit that nobody ran: invented facts, rows as an audit writes them, for tests of what shows them."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +64,13 @@ def make_audit() -> Callable[..., Audit]:
 def hostile() -> tuple[str, ...]:
     """Names that a page, a terminal or a spreadsheet might take for something else."""
     return HOSTILE
+
+
+@pytest.fixture(scope="session")
+def payloads() -> dict[str, str]:
+    """Kind → text: everything that a page, a figure, a spreadsheet or a terminal might take for a command."""
+    listed = json.loads((Path(__file__).parent / "hostile.json").read_text(encoding="utf-8"))
+    return {item["kind"]: item["text"] * item.get("times", 1) for item in listed}
 
 
 def _audit(

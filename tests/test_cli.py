@@ -1,11 +1,8 @@
-"""The command as a process: exit statuses, where a fault stands, JSON and nothing else, killed and resumed."""
+"""The command as a process: exit statuses, where a fault stands, JSON and nothing else."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import polars as pl
@@ -63,6 +60,7 @@ def test_the_same_call_from_python_gives_the_same_rows(model: Path, tmp_path: Pa
         (["audit", "--model", ".", *FACTS], "config.json"),
         (["audit", "--model", ".", "--facts", "missing.csv"], "missing.csv"),
         (["audit", "--model", "."], "--facts"),
+        (["audit", "--model", ".", *FACTS, "--dtype", "float8"], "float8"),
         (["run", "nonsense"], "nonsense"),
         (["run", "reversal", "--recipe", "huge"], "huge"),
         (["train", *FACTS, "--out", "m", "--style", "lstm"], "lstm"),
@@ -88,6 +86,22 @@ def test_every_bad_row_is_named_with_its_line(tmp_path: Path):
         assert f"bad.csv:{line}" in done.stderr
 
 
+def test_what_is_no_fault_in_a_file_is_said_on_standard_error(tmp_path: Path):
+    (tmp_path / "f.csv").write_text("Subject;Relation;Object;Comment\nA B;leads;P;x\n;;;\n", encoding="utf-8")
+    options = ["--facts", "f.csv", "--relations", FACTS[3], "--out", "m", "--style", "lstm"]
+    done = oneway("train", *options, cwd=tmp_path)
+    assert done.returncode == 2  # for the style
+    notes = [line for line in done.stderr.splitlines() if line.startswith("oneway: note: ")]
+    for said in (
+        "separated by semicolons (f.csv)",
+        "not read: comment;",
+        "without content is skipped (f.csv:3)",
+    ):
+        assert sum(said in note for note in notes) == 1
+    assert len(notes) == 3
+    assert done.stdout == ""
+
+
 def test_a_bare_table_is_answered_with_a_stub_to_fill_in(tmp_path: Path):
     (tmp_path / "bare.csv").write_text("subject,relation,object\nA B,leads,P\n", encoding="utf-8")
     done = oneway("audit", "--model", ".", "--facts", "bare.csv", cwd=tmp_path)
@@ -96,30 +110,8 @@ def test_a_bare_table_is_answered_with_a_stub_to_fill_in(tmp_path: Path):
     assert "forward" in done.stderr
 
 
-def test_a_killed_training_continues_and_ends_with_the_same_checkpoint(tmp_path: Path):
-    train = ["train", *FACTS, "--steps", "900", *SMALL, "--out"]
-    victim = subprocess.Popen(
-        [sys.executable, "-m", "oneway.cli", *train, "killed"],
-        cwd=tmp_path,
-        env=os.environ | {"ONEWAY_SAVE_SECONDS": "0.3"},
-    )
-    state = tmp_path / "killed" / "training" / "training.safetensors"
-    deadline = time.monotonic() + 120
-    while not state.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.wait()
-    assert state.exists()
-    assert not (tmp_path / "killed" / "config.json").exists()
-    for out in ("killed", "whole"):
-        done = oneway(*train, out, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    killed, whole = ((tmp_path / out / "model.safetensors").read_bytes() for out in ("killed", "whole"))
-    assert killed == whole
-
-
 def test_list_names_every_study_with_its_rules(tmp_path: Path):
     done = oneway("list", "--json", cwd=tmp_path)
     shown = json.loads(done.stdout)
-    assert shown["reversal"]["recipes"] == ["quick", "standard", "paper"]
+    assert {"quick", "standard", "paper"} <= set(shown["reversal"]["recipes"])
     assert all(claim["rule"] and claim["source"] for study in shown.values() for claim in study["claims"])

@@ -23,18 +23,19 @@ def test_every_command_and_every_snippet_runs(tmp_path: Path):
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     commands, snippets = blocks("sh"), blocks("python")
-    assert len(commands) == 2
+    assert len(commands) == 3
     assert len(snippets) == 1
-    # In the order of the page: the first commands, the snippet that uses what they made, the studies.
+    # In the order of the page: the first commands, the snippet that uses what they made, a comparison, the studies.
     programs = [
         ["sh", "-e", "-c", commands[0]],
         [sys.executable, "-c", snippets[0]],
-        ["sh", "-e", "-c", commands[1]],
+        *(["sh", "-e", "-c", command] for command in commands[1:]),
     ]
     for program in programs:
         done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    for file in ("company-audit/report.html", "company-audit-again/per_fact.parquet", "both.html"):
+    made = ("company-audit/report.html", "company-audit-again/per_fact.parquet", "both.html")
+    for file in (*made, "company-compared/report.html"):
         assert (tmp_path / file).stat().st_size > 0
 
 
@@ -43,6 +44,11 @@ def test_the_verdicts_are_those_of_the_records():
     verdicts = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(verdicts)
     assert verdicts.with_verdicts(README) == README, "run docs/verdicts.py"
+    pages = {file.name: file.read_text(encoding="utf-8") for file in (ROOT / "docs" / "studies").iterdir()}
+    assert verdicts.pages() == pages, "run docs/verdicts.py"
+    for text in pages.values():
+        for name in re.findall(r"\]\(([^)#]+)\)", text):
+            assert (ROOT / "docs" / "studies" / name).exists(), name
 
 
 def test_every_file_it_names_exists():

@@ -1,16 +1,19 @@
-"""The commands as Python calls: `oneway.audit`, `oneway.train`, `oneway.run`, `oneway.demo`."""
+"""The commands as Python calls: `oneway.audit`, `oneway.compare`, `oneway.train`, `oneway.run`, `oneway.demo`."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from oneway.evidence import RunRecord
     from oneway.facts import FactTable
-    from oneway.models.checkpoint import Source
+    from oneway.models.checkpoint import Dtype, Source
     from oneway.recall.asking import AuditConfig
+    from oneway.recall.compare import Audited, Comparison
     from oneway.recall.result import AuditResult
+    from oneway.report import Run
     from oneway.training.teach import Taught, Teaching
 
 
@@ -21,16 +24,95 @@ def audit(
     *,
     relations: str | Path | None = None,
     device: str = "auto",
+    dtype: "Dtype" = "auto",
+    weights: str = "",
+    base: str = "",
+    out: str | Path | None = None,
 ) -> "AuditResult":
     """Which of these facts a model recalls: forward, in reverse, or only in context.
 
-    `model`: a checkpoint directory, a hub name, or a (model, tokenizer) pair. `facts`: a file, the name of a
-    shipped table, or a table. See `oneway.recall.audit.audit`.
+    `model`: a checkpoint directory, a LoRA adapter's, a hub name, or a (model, tokenizer) pair. `facts`: a file,
+    the name of a shipped table, or a table. `device`, `dtype`, `weights` and `base` say how the model is read,
+    see `oneway.models.checkpoint.Loading`. With `out` it is a run in that folder, see `audit_run`; without,
+    nothing is written. See `oneway.recall.audit.audit`.
     """
     table = _table(facts, relations)  # before the heavy imports: what is wrong with a file is said at once
+    from oneway.models.checkpoint import Loading, load_checkpoint
     from oneway.recall.audit import audit as ask
 
-    return ask(model, table, config, device=device)
+    checkpoint = load_checkpoint(model, Loading(device=device, dtype=dtype, weights=weights, base=base))
+    return ask(checkpoint, table, config) if out is None else audit_run(checkpoint, table, config, out=out)[0]
+
+
+def audit_run(
+    model: "Source",
+    facts: "str | Path | FactTable",
+    config: "AuditConfig | None" = None,
+    *,
+    relations: str | Path | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+) -> "tuple[AuditResult, Path]":
+    """`audit` as a run with a folder (by default a new one under runs/audit), which is returned too.
+
+    Killed at any moment, the same call continues and ends with the same numbers; where `out` holds the finished
+    audit of this very question, its result is returned. What is wrong with facts or model is said before
+    anything is written. Raises RunError and WriteError as `open_run` does.
+    """
+    table = _table(facts, relations)
+    from oneway.recall.audit import prepare
+    from oneway.recall.result import AuditResult
+    from oneway.runs.unfinished import open_run
+
+    prepared = prepare(model, table, config, device=device)
+    asked = {"audit": prepared.identity}
+    with open_run(Path("runs"), "audit", asked, None if out is None else Path(out)) as directory:
+        workspace = directory.file("workspace")
+        if not directory.finished:
+            result = prepared.ask(workspace)
+            result = replace(result, record=replace(result.record, run_id=directory.path.resolve().name))
+            result.save(directory.path)
+        else:
+            result = AuditResult.load(directory.path, table)
+        rmtree(workspace, ignore_errors=True)
+    return result, directory.path
+
+
+def compare(
+    before: "str | Path | Audited", after: "str | Path | Audited", *, out: str | Path | None = None
+) -> "Comparison":
+    """Two audits fact by fact: which facts were gained, lost, turned around.
+
+    `before` and `after`: the folders of audits, or what `audit` returned. With `out` it is a run in that folder,
+    see `compare_run`; without, nothing is written. See `oneway.recall.compare.compare`.
+    """
+    if out is not None:
+        return compare_run(before, after, out)[0]
+    from oneway.recall.compare import compare as set_side_by_side
+
+    sides = [_finished(side) if isinstance(side, str | Path) else side for side in (before, after)]
+    return set_side_by_side(*sides)
+
+
+def compare_run(
+    before: "str | Path | Audited", after: "str | Path | Audited", out: str | Path | None = None
+) -> "tuple[Comparison, Path]":
+    """`compare` as a run with a folder (by default a new one under runs/compare), which is returned too.
+
+    What cannot be compared is said before anything is written. Raises RunError and WriteError as `open_run` does.
+    """
+    found = compare(before, after)
+    from oneway.evidence.record import code_version
+    from oneway.runs.unfinished import open_run
+
+    asked = {"compare": found.record.config, "tables": found.record.data, "code": code_version()}
+    with open_run(Path("runs"), "compare", asked, None if out is None else Path(out)) as directory:
+        if directory.finished:
+            record = directory.read_record()
+        else:
+            record = replace(found.record, run_id=directory.path.resolve().name)
+            replace(found, record=record).save(directory.path)
+    return replace(found, record=record), directory.path
 
 
 def train(
@@ -39,14 +121,27 @@ def train(
     """A small model that knows these facts, as a Hugging Face checkpoint in `out`.
 
     `options`: any field of `Teaching` and of its parts by name (steps, layers, width, heads, style, tokens,
-    loss, seed, episodes, learning_rate, …). See `oneway.training.teach.teach`.
-
-    Raises ValueError for an unknown option or value.
+    loss, seed, episodes, learning_rate, …). Killed at any moment, the same call continues and ends with the
+    same weights; where `out` holds what this very call made before, that is returned. Raises ValueError for
+    options that cannot be, before anything is written; RunError and WriteError as `open_run` does. See
+    `oneway.training.teach.teach`.
     """
     table = _table(facts, relations)
-    from oneway.training.teach import Teaching, teach
+    from oneway.evidence.record import code_version
+    from oneway.runs.unfinished import open_run
+    from oneway.training.teach import WORKSPACE, Taught, Teaching, follow, prepare
 
-    return teach(table, Path(out), _configured(Teaching(), options))
+    course = prepare(table, _configured(Teaching(), options))
+    asked = {"train": asdict(course.teaching), "facts": course.facts, "code": code_version()}
+    with open_run(Path("runs"), "train", asked, Path(out)) as directory:
+        if not directory.finished:
+            taught = follow(course, directory.path)
+        else:
+            record = directory.read_record()
+            curves = directory.read_table(record.tables["curves"])
+            taught = Taught(directory.path, course.teaching, record, curves)
+        rmtree(directory.file(WORKSPACE), ignore_errors=True)
+    return taught
 
 
 def run(
@@ -55,50 +150,60 @@ def run(
     seeds: int | None = None,
     device: str = "auto",
     out: str | Path | None = None,
+    **given: str,
 ) -> "tuple[RunRecord, Path]":
-    """Run a study by name; returns its record and its folder. See `oneway.runs.execute.run_study`."""
+    """Run a study by name; returns its record and its folder. See `oneway.runs.execute.run_study`.
+
+    `given`: `model` (a directory or a hub name), `facts` (a file or a shipped table) and `relations` (a TOML of
+    templates), where the study takes them.
+    """
     from oneway.runs.execute import run_study
     from oneway.studies import load_study
 
     record, directory = run_study(
-        load_study(study), recipe, None if seeds is None else range(seeds), device, out
+        load_study(study), recipe, None if seeds is None else range(seeds), device, out, given
     )
     return record, directory.path
 
 
 def demo(out: str | Path | None = None) -> "tuple[RunRecord, Path]":
     """Teach a small model the shipped tables, audit it, write the report; returns record and folder."""
-    from oneway.evidence.record import package_versions, source_commit
+    from oneway.evidence.record import code_version
     from oneway.runs.unfinished import open_run
-    from oneway.studies.demo import Demo
+    from oneway.studies.demo import WORKSPACES, Demo
     from oneway.studies.demo import demo as teach_and_ask
 
-    asked = {"demo": asdict(Demo()), "packages": package_versions(), "commit": source_commit()}
+    asked = {"demo": asdict(Demo()), "code": code_version()}
     with open_run(Path("runs"), "demo", asked, None if out is None else Path(out)) as directory:
-        result = teach_and_ask(directory.path)
-    return result.record, directory.path
+        if not directory.finished:
+            teach_and_ask(directory.path)
+        for rest in WORKSPACES:
+            rmtree(directory.file(rest), ignore_errors=True)
+    return directory.read_record(), directory.path
 
 
 def write_report(runs: Sequence[str | Path], out: str | Path) -> Path:
     """One page from the folders of finished runs."""
-    from oneway.report import Run, write_page
+    from oneway.report import write_page
+
+    return write_page([_finished(path) for path in runs], out)
+
+
+def _finished(path: str | Path) -> "Run":
+    """A finished run as its folder holds it. Raises RunError where record or tables are missing or broken."""
+    from oneway.report import Run
     from oneway.runs.directory import RunDirectory
 
-    shown = []
-    for path in runs:
-        directory = RunDirectory(Path(path))
-        record = directory.read_record()
-        tables = {name: directory.read_table(file) for name, file in record.tables.items()}
-        shown.append(
-            Run(
-                record=record,
-                rows=tables.get("per_fact"),
-                curves=tables.get("curves"),
-                skipped=tables.get("skipped"),
-                folder=directory.path,
-            )
-        )
-    return write_page(shown, out)
+    directory = RunDirectory(Path(path))
+    record = directory.read_record()
+    tables = {name: directory.read_table(file) for name, file in record.tables.items()}
+    return Run(
+        record=record,
+        rows=tables.get("per_fact"),
+        curves=tables.get("curves"),
+        skipped=tables.get("skipped"),
+        folder=directory.path,
+    )
 
 
 def _table(facts: "str | Path | FactTable", relations: str | Path | None) -> "FactTable":

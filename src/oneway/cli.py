@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,10 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import polars as pl
+
     from oneway.evidence import RunRecord
+    from oneway.facts import FactTable
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
@@ -24,7 +29,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Facts = Annotated[str, typer.Option("--facts", help="A file (CSV, TSV, JSONL, LRE JSON) or a shipped table.")]
+Facts = Annotated[
+    str, typer.Option("--facts", help="A file or folder of facts (see the README), or a shipped table.")
+]
 Relations = Annotated[Path | None, typer.Option("--relations", help="TOML with the relations' templates.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
@@ -73,10 +80,19 @@ def list_studies(as_json: Json = False) -> None:
 @app.command()
 def run(
     study: Annotated[str, typer.Argument(help="A study's name (see `oneway list`).")],
-    recipe: Annotated[str, typer.Option(help="quick, standard or paper")] = "quick",
+    recipe: Annotated[
+        str, typer.Option(help="quick, standard, paper, or another that `oneway list` shows.")
+    ] = "quick",
     seeds: Annotated[
         int | None, typer.Option(min=1, help="How many seeds (0, 1, …); default: the recipe's.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A checkpoint directory or a hub name, where the study takes a model.")
+    ] = None,
+    facts: Annotated[
+        str | None, typer.Option(help="A file or a shipped table, where the study takes facts.")
+    ] = None,
+    relations: Relations = None,
     device: Device = "auto",
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run (default: a new one under runs/).")
@@ -86,13 +102,15 @@ def run(
     """Run a study: train, measure, judge its claims by their fixed rules, draw. Resumes where it was killed."""
     from oneway.api import run as run_study
 
-    record, directory = run_study(study, recipe, seeds, device, out)
+    options = {"model": model, "facts": facts, "relations": relations}
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    record, directory = run_study(study, recipe, seeds, device, out, **given)
     _show(record, directory, as_json)
 
 
 @app.command()
 def audit(
-    model: Annotated[str, typer.Option(help="A checkpoint directory or a hub name.")],
+    model: Annotated[str, typer.Option(help="A checkpoint directory, a LoRA adapter's, or a hub name.")],
     facts: Facts,
     relations: Relations = None,
     out: Annotated[
@@ -101,31 +119,46 @@ def audit(
     candidates: Annotated[int, typer.Option(min=1, help="Most candidates per relation and direction.")] = 200,
     seed: Annotated[int, typer.Option(help="Draws the candidates.")] = 0,
     device: Device = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16 or float16")
+    ] = "auto",
+    weights: Annotated[
+        str, typer.Option(help="A file in the checkpoint's directory to read instead of its safetensors.")
+    ] = "",
+    base: Annotated[
+        str, typer.Option(help="The base model of a LoRA adapter: a directory or a hub name.")
+    ] = "",
+    chat: Annotated[
+        str, typer.Option(help="off, user (the prompt is the user's turn) or assistant (it opens the answer)")
+    ] = "off",
     as_json: Json = False,
 ) -> None:
     """Which of these facts does a model recall: forward, in reverse, or only in context?"""
-    from oneway.facts import resolve
-
-    table = resolve(
-        facts, relations
-    )  # first: what is wrong with a file is said at once, and leaves no folder
-    from oneway.api import audit as run_audit
-    from oneway.evidence.record import package_versions
+    table = _read(facts, relations)  # before torch is imported: what is wrong with a file is said at once
+    from oneway.api import audit_run
+    from oneway.models.checkpoint import Loading, load_checkpoint
     from oneway.recall.asking import AuditConfig
-    from oneway.runs.unfinished import open_run
 
-    config = AuditConfig(candidates=candidates, seed=seed)
-    asked = {
-        "model": model,
-        "facts": facts,
-        "relations": relations,
-        "config": config,
-        "packages": package_versions(),
-    }
-    with open_run(Path("runs"), "audit", asked, out) as directory:
-        result = run_audit(model, table, config, device=device)
-        result.save(directory.path)
-    _show(result.record, directory.path, as_json)
+    config = AuditConfig(candidates=candidates, seed=seed, chat=chat)  # type: ignore[arg-type]
+    loading = Loading(device=device, dtype=dtype, weights=weights, base=base)  # type: ignore[arg-type]
+    result, directory = audit_run(load_checkpoint(model, loading), table, config, out=out)
+    _show(result.record, directory, as_json)
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="The folder of an audit.")],
+    after: Annotated[Path, typer.Argument(help="The folder of another audit of the same facts.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run (default: a new one under runs/).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Two audits fact by fact: which facts were gained, lost, turned around?"""
+    from oneway.api import compare_run
+
+    found, directory = compare_run(before, after, out)
+    _show(found.record, directory, as_json, found.rows)
 
 
 @app.command()
@@ -147,11 +180,18 @@ def train(
 ) -> None:
     """Train a small model that knows these facts. A column `split` says how each is stated: forward_only (the
     default), reverse_only, both_ways or unseen."""
+    table = _read(facts, relations)
     from oneway.api import train as run_train
 
-    options = {"steps": steps, "layers": layers, "width": width, "heads": heads, "style": style}
+    options: dict[str, Any] = {
+        "steps": steps,
+        "layers": layers,
+        "width": width,
+        "heads": heads,
+        "style": style,
+    }
     options |= {"tokens": tokens, "loss": loss, "seed": seed}
-    taught = run_train(facts, out, relations=relations, **{k: v for k, v in options.items() if v is not None})
+    taught = run_train(table, out, **{k: v for k, v in options.items() if v is not None})
     if as_json:
         _print_json({**_with_paths(taught.record, out), "checkpoint": str(out.resolve())})
     else:
@@ -171,15 +211,30 @@ def report(
     typer.echo(f"report: {write(runs, out)}")
 
 
-def _show(record: "RunRecord", directory: Path, as_json: bool) -> None:
-    """The result for a person, or the record with the absolute paths of its files for a program."""
+def _read(facts: str, relations: Path | None) -> "FactTable":
+    """The table, with what reading it had to say on standard error."""
+    from oneway.facts import resolve
+
+    table = resolve(facts, relations)
+    for note in table.notes:
+        typer.echo(f"oneway: note: {note}", err=True)
+    return table
+
+
+def _show(record: "RunRecord", directory: Path, as_json: bool, changed: "pl.DataFrame | None" = None) -> None:
+    """The result for a person, or the record with the absolute paths of its files for a program.
+
+    `changed`: a comparison's rows, of which a person sees the first that changed.
+    """
     page = directory / "report.html"
     if as_json:
         _print_json({**_with_paths(record, directory), "report": str(page.resolve())})
         return
-    from oneway.report.tables import print_record
+    from oneway.report.tables import print_changed, print_record
 
     print_record(record)
+    if changed is not None:
+        print_changed(changed)
     typer.echo(f"report: {page}")
 
 
@@ -191,7 +246,9 @@ def _with_paths(record: "RunRecord", directory: Path) -> dict[str, Any]:
 
 
 def _print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, ensure_ascii=False, allow_nan=False, default=str))
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, default=str)
+    # Half a surrogate pair is no UTF-8, and a terminal may obey the controls that JSON need not escape.
+    typer.echo(re.sub("[\x7f-\x9f\ud800-\udfff]", lambda found: f"\\u{ord(found.group()):04x}", text))
 
 
 @contextmanager
@@ -200,21 +257,57 @@ def _said_plainly() -> "Iterator[None]":
     try:
         yield
     except (ValueError, FileNotFoundError) as error:
-        typer.echo(f"oneway: {error}", err=True)
+        _say(error)
         sys.exit(WRONG_INPUT)
     except (OSError, FloatingPointError, MemoryError) as error:
-        typer.echo(f"oneway: {error or type(error).__name__}", err=True)
+        _say(error)
         sys.exit(FAILED)
-    except KeyboardInterrupt:
-        typer.echo("oneway: interrupted; the same command continues where it can", err=True)
-        sys.exit(130)
+    except Interrupted as stop:
+        _say(stop)
+        sys.exit(128 + stop.number)
+
+
+def _say(error: BaseException) -> None:
+    """The message and, on lines of their own, what was noted on the way."""
+    from oneway.evidence.record import printable
+
+    for message in (str(error) or type(error).__name__, *getattr(error, "__notes__", ())):
+        # The lines are ours, what stands in them may be a file's: nothing of it commands the terminal.
+        typer.echo("oneway: " + "\n".join(map(printable, message.split("\n"))), err=True)
+
+
+class Interrupted(BaseException):
+    """A signal asked the command to stop. It is no KeyboardInterrupt, which typer would end without a word."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.number = number
+
+
+@contextmanager
+def _interruptible() -> "Iterator[None]":
+    """SIGINT and SIGTERM end the command in order, a second one at once."""
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Interrupted(number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as a shell sets it for what runs in the background
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main() -> None:
     """The entry point of the command."""
     # Threads that wait asleep cost a third on an idle machine and save half or more on a busy one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with _said_plainly():
+    with _said_plainly(), _interruptible():
         app()
 
 

@@ -1,6 +1,6 @@
 """The audit against brute force: one plain forward pass of the full text per answer, no cache, no batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from oneway.facts import Fact, FactTable, Relation
+from oneway.recall.asking import AuditConfig
 from oneway.recall.audit import audit
 from oneway.recall.spans import BOUNDARY
 
@@ -224,3 +225,79 @@ def test_audit_equals_brute_force(build, make_tokenizer):
     assert np.ptp([row["logprob"] for row in rows]) > 10
     if make_tokenizer is sentencepiece_like_tokenizer:
         assert any(row["flag"] == BOUNDARY for row in rows if row["prompt"].endswith("("))
+
+
+CHATML = (
+    "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]\n{{ m['content'] | trim }}{{ eos_token }}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]\n{% endif %}"
+)
+LLAMA2 = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ bos_token }}[INST] {{ m['content'] }} [/INST]"
+    "{% else %} {{ m['content'] }} {{ eos_token }}{% endif %}{% endfor %}"
+)
+
+
+class ChatBruteForce(BruteForce):
+    """The same from the token ids that `apply_chat_template` makes itself."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, mode: str) -> None:
+        super().__init__(model, tokenizer)
+        self.mode = mode
+
+    def _score(self, prompt: str, answer: str) -> Brute:
+        if self.mode == "user":
+            asked, said, opening = prompt, answer.removeprefix(" "), ""
+        else:
+            asked, said, opening = "Complete the sentence.", prompt + answer, prompt
+        turn = [{"role": "user", "content": asked}]
+        whole = self._ids([*turn, {"role": "assistant", "content": said}], continue_final_message=True)
+        if opening:
+            start = self._ids([*turn, {"role": "assistant", "content": opening}], continue_final_message=True)
+        else:
+            start = self._ids(turn, add_generation_prompt=True)
+        assert whole[: len(start)] == start
+        with torch.no_grad():
+            distribution = torch.log_softmax(self.model(torch.tensor([whole])).logits[0].double(), dim=-1)
+        places = range(len(start), len(whole))
+        total = sum(float(distribution[i - 1, whole[i]]) for i in places)
+        greedy = all(int(distribution[i - 1].argmax()) == whole[i] for i in places)
+        return Brute(total, greedy, len(places))
+
+    def _ids(self, conversation: list[dict[str, str]], **options: bool) -> list[int]:
+        return self.tokenizer.apply_chat_template(conversation, tokenize=True, return_dict=False, **options)
+
+
+@pytest.mark.parametrize("mode", ["user", "assistant"])
+@pytest.mark.parametrize(("build", "template"), [(gpt2, CHATML), (llama, LLAMA2)])
+def test_an_audit_as_a_chat_equals_brute_force(build, template, mode):
+    tokenizer = byte_level_tokenizer()
+    tokenizer.chat_template = template
+    # A prompt that ends in a bracket may share a token with its answer: no chat's ids are then a prefix.
+    facts = table()
+    facts = FactTable(
+        facts.facts, {**facts.relations, "sport": replace(facts.relations["sport"], reverse=())}
+    )
+    torch.manual_seed(0)
+    model = build(len(tokenizer)).eval()
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(20.0)
+    model.config.max_position_embeddings = 256
+    if build is gpt2:
+        model.transformer.wpe = torch.nn.Embedding(256, 24)
+    brute = ChatBruteForce(model, tokenizer, mode)
+
+    rows = audit((model, tokenizer), facts, AuditConfig(chat=mode), device="cpu").rows.to_dicts()
+
+    assert len(rows) == 8 * (2 + 2 + 2) + 8
+    for row in rows:
+        own = brute(row["prompt"], row["answer"])
+        right, wrong = expected_sets(facts, row)
+        scores = [brute(row["prompt"], f" {name}").logprob for name in sorted(wrong)]
+        where = f"{row['direction']} {row['prompt']!r} {row['answer']!r}"
+        assert row["flag"] == "", where
+        assert row["logprob"] == pytest.approx(own.logprob, abs=1e-4), where
+        assert row["answer_tokens"] == own.tokens, where
+        assert row["random_logprob"] == pytest.approx(float(np.mean(scores)), abs=1e-4), where
+        assert row["rank"] == pytest.approx(1 + sum(s > own.logprob for s in scores), abs=0), where
+        assert row["exact_match"] == any(brute(row["prompt"], f" {name}").greedy for name in right), where
+    assert np.ptp([row["logprob"] for row in rows]) > 10

@@ -1,6 +1,7 @@
 """The house keeps its shape: imports run one way, heavy packages wait until they are needed."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,16 @@ def test_rooms_without_torch_import_none_at_the_top(room):
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("room", sorted(ALLOWED))
+def test_no_public_name_is_also_a_module(room):
+    """Else importing the module would replace the function of that name in the package."""
+    package = importlib.import_module(f"oneway.{room}")
+    modules = {path.stem for path in (SOURCE / room).glob("*.py")} | {
+        path.parent.name for path in (SOURCE / room).glob("*/__init__.py")
+    }
+    assert not modules & set(getattr(package, "__all__", ()))
 
 
 def test_importing_oneway_and_asking_for_help_imports_nothing_heavy():

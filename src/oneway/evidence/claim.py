@@ -26,7 +26,7 @@ class Claim:
     `id` starts with the identifier of the experiment ("Z3", "F9.from-first-mlp"). `control` is the positive
     control: where it fails, the run could not have shown the effect. `supports` and `refutes` exclude each
     other. `rule` puts the three into words for the reader. `reads` names the estimates that the rule looks at
-    (none named: all that were measured).
+    (none named: all that were measured); a name that ends in "*" stands for all that begin so, or for none.
     """
 
     id: str
@@ -38,15 +38,22 @@ class Claim:
     refutes: Rule
     reads: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return self.id
+
     def judge(self, measured: Measured) -> "Judgement":
         """Apply the fixed rule to the estimates that it reads.
 
         A failed control, or any interval that is not finite, is inconclusive. Raises ValueError where the
         rule both supports and refutes (such a rule is a mistake, not a result), or reads what was not measured.
         """
-        if missing := [name for name in self.reads if name not in measured]:
+        whole = [name for name in self.reads if not name.endswith("*")]
+        if missing := [name for name in whole if name not in measured]:
             raise ValueError(f"the rule of claim {self.id} reads what was not measured: {', '.join(missing)}")
-        measured = {name: measured[name] for name in self.reads} if self.reads else measured
+        if self.reads:
+            beginnings = tuple(name.removesuffix("*") for name in self.reads if name.endswith("*"))
+            read = [name for name in measured if name not in whole and name.startswith(beginnings)]
+            measured = {name: measured[name] for name in (*whole, *read)}
         if not all(estimate.defined for estimate in measured.values()):
             return Judgement(self, measured, Verdict.INCONCLUSIVE, "an interval is undefined")
         if not self.control(measured):

@@ -13,7 +13,32 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+RESUMED = "Resumed after an interruption; the wall time is that of the last part."
 PACKAGES = ("oneway", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "polars")
+
+
+# What a record that was read must hold for the rest of the program to stand on it.
+_TEXT, _NUMBER, _OBJECT = "a text", "a number", "an object"
+_OBJECTS, _TEXTS, _NAMES = "a list of objects", "a list of texts", "an object of texts"
+_KINDS = {
+    **dict.fromkeys(("study", "run_id", "title", "asked", "created"), _TEXT),
+    **dict.fromkeys(("config", "packages", "commit", "hardware"), _OBJECT),
+    **dict.fromkeys(("claims", "summary"), _OBJECTS),
+    **dict.fromkeys(("data", "checkpoints", "tables", "figures"), _NAMES),
+    "notes": _TEXTS,
+    "wall_seconds": _NUMBER,
+}
+
+
+def _is(value: Any, kind: str) -> bool:
+    if kind in (_OBJECTS, _TEXTS):
+        inner = dict if kind == _OBJECTS else str
+        return isinstance(value, list) and all(isinstance(item, inner) for item in value)
+    if kind == _NAMES:
+        return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+    if kind == _NUMBER:
+        return isinstance(value, int | float)
+    return isinstance(value, str if kind == _TEXT else dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +81,18 @@ class RunRecord:
         fields = json.loads(text)
         if not isinstance(fields, dict):
             raise ValueError("a record is a JSON object")
+        for name, kind in _KINDS.items():
+            if name in fields and not _is(fields[name], kind):
+                raise ValueError(f"not a oneway record: {name!r} should be {kind}")
         try:
             return cls(**fields)
         except TypeError as error:
             raise ValueError(f"not a oneway record: {error}") from error
+
+
+def printable(text: str) -> str:
+    """A text with every control character, separator and half of a surrogate pair spelled out ("\\x1b")."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def package_versions() -> dict[str, str]:
@@ -71,6 +104,18 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[name] = "not installed"
     return versions
+
+
+def code_version() -> dict[str, str]:
+    """What the code is that makes a number: versions of the packages, and a hash of this one's source.
+
+    A run that was begun by other code is not continued: its halves would not belong together.
+    """
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parents[1]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return package_versions() | {"source": digest.hexdigest()}
 
 
 def source_commit() -> dict[str, Any]:

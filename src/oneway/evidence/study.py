@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 
 from oneway.evidence.claim import Claim, Judgement, Measured
+from oneway.evidence.record import RunRecord
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,11 +17,30 @@ if TYPE_CHECKING:
 class StudyConfig(Protocol):
     """What every study's config has: the seeds it runs by default.
 
-    A config is a frozen dataclass; one with a field `device` ("cpu", "cuda", ...) can be sent to a device.
+    A config is a frozen dataclass; one with a field `device` ("cpu", "cuda", ...) can be sent to a device, one
+    with a field `model`, `facts` or `relations` that is a text can be given another.
     """
 
     @property
     def seeds(self) -> Sequence[int]: ...
+
+
+@runtime_checkable
+class Audited(Protocol):
+    """An audit, as an experiment may hand it back instead of curves.
+
+    `rows` have one row per fact, direction and template, `skipped` one per question that could not be scored;
+    `record` traces them to what was asked of which weights.
+    """
+
+    @property
+    def rows(self) -> "pl.DataFrame": ...
+
+    @property
+    def skipped(self) -> "pl.DataFrame": ...
+
+    @property
+    def record(self) -> RunRecord: ...
 
 
 ConfigT = TypeVar("ConfigT", bound=StudyConfig)
@@ -31,18 +51,23 @@ class Study(Generic[ConfigT]):
     """Everything that is needed to run a family of claims and to judge them.
 
     `experiment(config, seeds, workspace)` gives the curves: a data frame with a row per seed, step and
-    quantity. `workspace` is a folder in which it may keep checkpoints to resume from, or None.
-    `measure(curves)` gives the named estimates that the claims' rules read; `figure(measured, curves)`
-    draws them; `recipes` are functions that return a whole config ("quick", "standard", "paper").
+    quantity; or an audit, whose rows then stand for the curves below. `workspace` is a folder in which it may
+    keep checkpoints to resume from, or None. `measure(curves)` gives the named estimates that the claims' rules
+    read; `figure(measured, curves)` draws them, as one figure or as several by name; `tables(measured, curves)`
+    are further tables of the run by name; `recipes` are functions that return a whole config ("quick",
+    "standard", "paper"). `check(config)` raises ValueError for a config that cannot be run; it is called before
+    anything is written.
     """
 
     name: str
     title: str
     claims: tuple[Claim, ...]
-    experiment: Callable[[ConfigT, Sequence[int], Path | None], "pl.DataFrame"]
+    experiment: Callable[[ConfigT, Sequence[int], Path | None], "pl.DataFrame | Audited"]
     measure: Callable[["pl.DataFrame"], Measured]
-    figure: Callable[[Measured, "pl.DataFrame"], "Figure"]
+    figure: Callable[[Measured, "pl.DataFrame"], "Figure | Mapping[str, Figure]"]
     recipes: Mapping[str, Callable[[], ConfigT]]
+    tables: Callable[[Measured, "pl.DataFrame"], "Mapping[str, pl.DataFrame]"] = lambda measured, curves: {}
+    check: Callable[[ConfigT], object] = lambda config: None
 
     def __post_init__(self) -> None:
         """Raises ValueError where two claims share an id: a verdict could not be traced to its claim."""

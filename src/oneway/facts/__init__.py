@@ -2,9 +2,11 @@
 
 from oneway.facts.corpora import Sentence, episode, episodes, training_sentences
 from oneway.facts.fact import Direction, Fact, FactTable, Relation
+from oneway.facts.fictitious import Identities, identities, identity_texts
+from oneway.facts.formats.opening import FORMATS
 from oneway.facts.names import arbitrary_facts, arbitrary_names, invented_words, name_words, repaired_facts
 from oneway.facts.problems import FactErrors, Problem, RelationsMissing
-from oneway.facts.reading import FORMATS, read_facts
+from oneway.facts.reading import read_facts
 from oneway.facts.relations import read_relations, relations_stub
 from oneway.facts.rendering import (
     ALL_DIRECTIONS,
@@ -31,6 +33,7 @@ __all__ = [
     "Fact",
     "FactErrors",
     "FactTable",
+    "Identities",
     "Problem",
     "Question",
     "Relation",
@@ -47,6 +50,8 @@ __all__ = [
     "episodes",
     "families",
     "forward_question",
+    "identities",
+    "identity_texts",
     "in_context_question",
     "invented_words",
     "load_relations",

@@ -23,8 +23,8 @@ class Fact:
     """One entry of the lookup: (subject, relation, object).
 
     `split` is a free label that groups facts in every table and figure (for instance how a fact was
-    trained); `aliases` are other accepted spellings of the object; `source` says where the fact was read
-    ("facts.csv:12").
+    trained); `aliases` are other accepted spellings of the object, `subject_aliases` of the subject; `source`
+    says where the fact was read ("facts.csv:12").
     """
 
     subject: str
@@ -33,6 +33,7 @@ class Fact:
     split: str = ""
     aliases: tuple[str, ...] = ()
     source: str = ""
+    subject_aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,14 @@ class Relation:
 
 @dataclass(frozen=True)
 class FactTable:
-    """Facts with the relations that put them into words. Immutable: selections return new tables."""
+    """Facts with the relations that put them into words. Immutable: selections return new tables.
+
+    `notes` is what reading them had to say that is no fault: columns not read, facts kept once, and so on.
+    """
 
     facts: tuple[Fact, ...]
     relations: Mapping[str, Relation] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.facts)
@@ -91,7 +96,8 @@ class FactTable:
                 if relations.setdefault(name, relation) != relation:
                     raise ValueError(f"relation {name!r} has different templates in the tables to be joined")
         facts = self.facts + tuple(fact for other in others for fact in other.facts)
-        return FactTable(facts=facts, relations=relations)
+        notes = dict.fromkeys(note for table in (self, *others) for note in table.notes)
+        return FactTable(facts=facts, relations=relations, notes=tuple(notes))
 
     @cached_property
     def objects_of(self) -> Mapping[tuple[str, str], Sequence[str]]:
@@ -104,8 +110,12 @@ class FactTable:
 
     @cached_property
     def subjects_of(self) -> Mapping[tuple[str, str], Sequence[str]]:
-        """(object, relation) → every right subject, in the order of the table."""
-        return _grouped(((fact.object, fact.relation), fact.subject) for fact in self.facts)
+        """(object, relation) → every right subject, in the order of the table, aliases included."""
+        return _grouped(
+            ((fact.object, fact.relation), answer)
+            for fact in self.facts
+            for answer in (fact.subject, *fact.subject_aliases)
+        )
 
 
 def _grouped(pairs: Iterable[tuple[tuple[str, str], str]]) -> dict[tuple[str, str], tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""How relations are put into words: a TOML of relations, the templates of LRE files, a stub to fill in."""
+"""How relations are put into words: a TOML of relations, a stub to fill in."""
 
 import json
 import re
@@ -11,7 +11,6 @@ from typing import Any
 from oneway.facts.fact import OBJECT_SLOT, SUBJECT_SLOT, Relation
 from oneway.facts.problems import FactErrors, Problem
 from oneway.facts.rendering import TemplateError, parse
-from oneway.facts.rows import lre_document
 
 _LISTS = ("forward", "reverse", "one_shot")
 _KEYS = (*_LISTS, "inverse", "one_to_one")
@@ -121,43 +120,3 @@ def _line_of_text(text: str, wanted: str, first: int) -> int:
 
 def _toml_key(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
-
-
-def no_relations(path: Path) -> dict[str, Relation]:
-    """For formats that carry no templates."""
-    return {}
-
-
-def lre_relations(path: Path) -> dict[str, Relation]:
-    """The relation of an LRE file. Its templates hold "{}" for the subject; the object follows at the end.
-
-    The few-shot (`prompt_templates`) and zero-shot (`prompt_templates_zs`) templates are taken in this
-    order, each once. There are no reverse templates in this format.
-
-    Raises FactErrors where a template does not hold "{}" exactly once, or there is none.
-    """
-    text, document = lre_document(path)
-    listed: dict[str, None] = {}
-    for key in ("prompt_templates", "prompt_templates_zs"):
-        templates = document.get(key) or []
-        if not isinstance(templates, list) or not all(isinstance(template, str) for template in templates):
-            raise FactErrors(
-                [Problem(str(path), _line_of_text(text, key, 1), f"{key} must be a list of texts")]
-            )
-        listed |= dict.fromkeys(templates)
-    problems = [
-        Problem(
-            str(path),
-            _line_of_text(text, template, 1),
-            f"template {template!r} must hold {{}} exactly once, for the subject; the object follows its end",
-        )
-        for template in listed
-        if template.count("{}") != 1
-    ]
-    if not listed:
-        problems.append(Problem(str(path), 1, "no prompt_templates: the relation cannot be put into words"))
-    if problems:
-        raise FactErrors(problems)
-    name = document["name"].strip()
-    forward = tuple(f"{template.replace('{}', SUBJECT_SLOT).rstrip()} {OBJECT_SLOT}" for template in listed)
-    return {name: Relation(name=name, forward=forward)}

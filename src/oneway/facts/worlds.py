@@ -64,16 +64,19 @@ class Arrows:
         return FactTable(tuple(facts), {ARROW.name: ARROW})
 
 
-def arrows(vocabulary: int = 800, length: int = 1, *, seed: int, both_ways: float = 0.7) -> Arrows:
+def arrows(
+    vocabulary: int = 800, length: int = 1, *, seed: int, both_ways: float = 0.7, alphabet_share: float = 0.25
+) -> Arrows:
     """Random pairs of entities: most are trained in both directions, of the others one direction at random
     is trained and the other one is held out for validation.
 
-    `vocabulary` counts the tokens besides the two arrows; x and y have alphabets of vocabulary / 4 tokens
+    `vocabulary` counts the tokens besides the two arrows; x and y have alphabets of `alphabet_share` of them
     each, and an entity is `length` tokens of its alphabet. There are as many pairs as entities, but at most
-    vocabulary / 2; from length 3 on, at most 100 pairs are trained both ways and 50 one way.
+    twice as many as an alphabet has tokens; from length 3 on, at most 100 pairs are trained both ways and 50 one way.
     Vocabulary 800 and length 1 give 340 training and 60 validation sentences.
 
-    Raises ValueError for a vocabulary below 8 or a length below 1.
+    Raises ValueError for a vocabulary below 8, a length below 1, or alphabets of more than half of the tokens
+    or of less than two.
 
     Source: Zhu et al. 2024 (arXiv 2405.04669), section 5, and the code published with it. Deviation: the
     alphabets are two ranges of token ids instead of random subsets, which makes no difference to a model
@@ -81,8 +84,10 @@ def arrows(vocabulary: int = 800, length: int = 1, *, seed: int, both_ways: floa
     """
     if vocabulary < 8 or length < 1:
         raise ValueError(f"vocabulary {vocabulary} must be at least 8, entity length {length} at least 1")
+    alphabet = int(alphabet_share * vocabulary)
+    if not 2 <= alphabet <= vocabulary // 2:
+        raise ValueError(f"alphabets of {alphabet} tokens each do not fit in a vocabulary of {vocabulary}")
     rng = np.random.default_rng(seed)
-    alphabet = vocabulary // 4
     pairs = min(alphabet**length, 2 * alphabet)
     x_start, y_start = _RELATION_TOKENS, _RELATION_TOKENS + alphabet
     x = x_start + _distinct_words(pairs, alphabet, length, rng)

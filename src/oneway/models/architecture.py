@@ -5,6 +5,14 @@ from typing import Literal
 
 Block = Literal["sequential", "parallel"]
 Positions = Literal["learned", "rotary", "none"]
+Embeddings = Literal["learned", "frozen", "both_ends_frozen"]
+
+# The weights that stay at their start.
+FROZEN: dict[Embeddings, frozenset[str]] = {
+    "learned": frozenset(),
+    "frozen": frozenset({"W_E", "W_pos"}),
+    "both_ends_frozen": frozenset({"W_E", "W_pos", "W_U"}),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +21,8 @@ class Architecture:
 
     `block`: attention then MLP (GPT-2) or both from the same residual stream (NeoX). `positions`: added
     learned vectors, rotary over the whole head, or none. `unembedding`: its own matrix or the embedding's
-    transpose. `embeddings`: trained, or frozen at their start (an untied unembedding still trains). `ov`:
+    transpose. `embeddings` of tokens and positions: trained; frozen at their start, while an untied
+    unembedding still trains; or "both_ends_frozen", the unembedding too. `ov`:
     values and outputs as two factors per head, or merged into one d_model × d_model matrix per head, which
     has no Hugging Face form. `init_std`: standard deviation of the initial matrices; those that write to
     the residual stream are divided by √(2 · layers).
@@ -28,7 +37,7 @@ class Architecture:
     block: Block = "sequential"
     positions: Positions = "learned"
     unembedding: Literal["tied", "untied"] = "tied"
-    embeddings: Literal["learned", "frozen"] = "learned"
+    embeddings: Embeddings = "learned"
     ov: Literal["factorised", "merged"] = "factorised"
     activation: Literal["gelu", "gelu_tanh"] = "gelu_tanh"
     init_std: float = 0.02

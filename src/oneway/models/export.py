@@ -1,11 +1,9 @@
 """Grown models to standard Hugging Face checkpoints and back."""
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -19,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from oneway.evidence.atomic import write_files
 from oneway.models.architecture import Architecture
 from oneway.models.checkpoint import without_progress_bars
 from oneway.models.transformer import Weights
@@ -216,18 +215,19 @@ def save_checkpoint(
 
     Every file is written beside its place and renamed, `config.json` last: without it nothing is loaded.
 
-    Raises ValueError where the tokenizer knows more tokens than the model, or as `to_hugging_face` does.
+    Raises ValueError where the tokenizer knows more tokens than the model, or as `to_hugging_face` does;
+    WriteError where the directory cannot be written.
     """
     if len(tokenizer) > a.vocab:
         raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the model only {a.vocab}")
     model = to_hugging_face(weights, a, seed_index)
-    directory.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=directory, prefix=".checkpoint-") as temporary:
+
+    def write(folder: Path) -> None:
         with without_progress_bars():
-            model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        for file in sorted(Path(temporary).iterdir(), key=lambda file: file.name == "config.json"):
-            os.replace(file, directory / file.name)
+            model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    write_files(directory, write, last="config.json")
     return directory
 
 

@@ -11,7 +11,7 @@ Names of the weights (shapes without the seed axis):
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,6 +22,7 @@ from torch.nn import functional
 from oneway.models.architecture import Architecture
 
 Weights = dict[str, Tensor]
+Drop = Callable[[Tensor], Tensor]  # silences part of its input, whose first axis begins with the seeds
 
 
 class KV(NamedTuple):
@@ -144,6 +145,7 @@ def block(
     a: Architecture,
     kv: KV | None = None,
     start: int = 0,
+    drop: Drop | None = None,
 ) -> tuple[Float[Tensor, "seed batch pos d_model"], KV]:
     """One transformer block at the given positions.
 
@@ -151,14 +153,19 @@ def block(
     resid_post = resid_mid + mlp(ln2 resid_mid), resid_mid = resid + attn(ln1 resid)   (sequential)
 
     `kv` holds the keys and values of the `start` positions before, so only what is asked for is computed.
+    `drop` silences part of the attention's pattern and of both outputs, as GPT-2's dropout does in training.
     Returns the residual stream after the block and all keys and values, old and new.
     """
     q, new = _queries_keys_values(w, _normed(w, "ln1", resid, a), a, resid.shape, start)
     if kv is not None:
         new = KV(torch.cat((kv.k, new.k), dim=2), torch.cat((kv.v, new.v), dim=2))
-    attn_out = _attention(w, q, new, a, resid.shape)
+    attn_out = _attention(w, q, new, a, resid.shape, drop)
+    if drop is not None:
+        attn_out = drop(attn_out)
     resid_mid = resid + attn_out
     mlp_out = _mlp(w, _normed(w, "ln2", resid if a.block == "parallel" else resid_mid, a), a)
+    if drop is not None:
+        mlp_out = drop(mlp_out)
     return resid_mid + mlp_out.view_as(resid), new
 
 
@@ -194,16 +201,21 @@ def _queries_keys_values(
 
 
 def _attention(
-    w: Weights, q: Tensor, kv: KV, a: Architecture, shape: torch.Size
+    w: Weights, q: Tensor, kv: KV, a: Architecture, shape: torch.Size, drop: Drop | None
 ) -> Float[Tensor, "seed batch pos d_model"]:
     seeds, batch, pos, _ = shape
     keys = kv.k.shape[2]
     mask = None
     if 1 < pos < keys:
         mask = torch.ones(pos, keys, dtype=torch.bool, device=q.device).tril(keys - pos)
-    mixed = functional.scaled_dot_product_attention(
-        q, kv.k, kv.v, attn_mask=mask, is_causal=pos == keys and pos > 1
-    )
+    if drop is None:
+        mixed = functional.scaled_dot_product_attention(
+            q, kv.k, kv.v, attn_mask=mask, is_causal=pos == keys and pos > 1
+        )
+    else:
+        unseen = torch.ones(pos, keys, dtype=torch.bool, device=q.device).triu(keys - pos + 1)
+        scores = (q @ kv.k.transpose(-2, -1) / math.sqrt(a.head_width)).masked_fill(unseen, -math.inf)
+        mixed = drop(scores.softmax(-1)) @ kv.v
     if a.ov == "factorised":
         flat = mixed.transpose(1, 2).reshape(seeds, batch * pos, a.width)
         out = affine(flat, w["W_O"], w["b_O"])
@@ -221,7 +233,9 @@ def _mlp(
     return affine(post, w["W_out"], w["b_out"])
 
 
-def embed(weights: Weights, tokens: Int[Tensor, "seed batch pos"], a: Architecture) -> Tensor:
+def embed(
+    weights: Weights, tokens: Int[Tensor, "seed batch pos"], a: Architecture, drop: Drop | None = None
+) -> Tensor:
     """Token embeddings plus learned positions: [seed batch pos d_model]."""
     seeds = tokens.shape[0]
     # One lookup for all seeds: seed s owns rows s · vocab … of the stacked table.
@@ -229,7 +243,7 @@ def embed(weights: Weights, tokens: Int[Tensor, "seed batch pos"], a: Architectu
     resid = functional.embedding(tokens + offsets, weights["W_E"].reshape(-1, a.width))
     if a.positions == "learned":
         resid = resid + weights["W_pos"][:, None, : tokens.shape[2]]
-    return resid
+    return resid if drop is None else drop(resid)
 
 
 def unembed(
@@ -256,7 +270,11 @@ def residual(weights: Weights, tokens: Int[Tensor, "seed batch pos"], a: Archite
 
 
 def residual_at_end(
-    weights: Weights, tokens: Int[Tensor, "seed batch pos"], a: Architecture, read: int
+    weights: Weights,
+    tokens: Int[Tensor, "seed batch pos"],
+    a: Architecture,
+    read: int,
+    drop: Drop | None = None,
 ) -> Tensor:
     """The residual stream after the last block at the last `read` positions: [seed batch read d_model].
 
@@ -264,12 +282,12 @@ def residual_at_end(
     saves a third of the work.
     """
     _check_length(tokens, a)
-    resid = embed(weights, tokens, a)
+    resid = embed(weights, tokens, a, drop)
     for layer in range(a.layers - 1):
-        resid, _ = block(block_weights(weights, layer), resid, a)
+        resid, _ = block(block_weights(weights, layer), resid, a, drop=drop)
     w, start = block_weights(weights, a.layers - 1), tokens.shape[2] - read
     before = attention_kv(w, resid[:, :, :start], a) if start else None
-    return block(w, resid[:, :, start:], a, before, start)[0]
+    return block(w, resid[:, :, start:], a, before, start, drop)[0]
 
 
 def logits(weights: Weights, tokens: Int[Tensor, "seed batch pos"], a: Architecture) -> Tensor:

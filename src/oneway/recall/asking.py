@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 
 from oneway.facts import Direction, Fact
 from oneway.facts.rendering import ALL_DIRECTIONS, Question
 from oneway.recall.candidates import Candidates, Chance, Pool, Pools
+from oneway.recall.chat import INSTRUCTION, Mode
 from oneway.recall.scorer import Tokens
 from oneway.recall.spans import BOUNDARY, Split, Splitter
 
@@ -20,18 +22,23 @@ class AuditConfig:
 
     All distinct answers of a relation and direction are candidates where there are at most `candidates`, else
     that many are drawn with `seed`; the right ones are always among them. `prefixes` are texts before the
-    forward prompts of a relation (see `questions`).
+    forward prompts of a relation (see `questions`). `chat` puts every question as a chat, in the tokenizer's own
+    template: the prompt in the user's turn, or in the assistant's after the user's `chat_instruction` (see `Chat`).
     """
 
     candidates: int = 200
     seed: int = 0
     directions: tuple[Direction, ...] = ALL_DIRECTIONS
     prefixes: Mapping[str, Sequence[str]] | None = None
+    chat: Mode = "off"
+    chat_instruction: str = INSTRUCTION
 
     def __post_init__(self) -> None:
         """Raises ValueError where nothing would be asked."""
         if self.candidates < 1:
             raise ValueError(f"candidates must be at least 1, not {self.candidates}")
+        if self.chat not in get_args(Mode):
+            raise ValueError(f"chat is {self.chat!r}, but it is one of: {', '.join(get_args(Mode))}")
         if not self.directions:
             raise ValueError("no direction is asked: give at least one of forward, reverse, in_context")
 

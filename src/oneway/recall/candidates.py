@@ -37,7 +37,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Pool:
-    """Every answer of one relation in one direction: the objects (aliases too), or the subjects."""
+    """Every answer of one relation in one direction: the objects, or the subjects; aliases too."""
 
     names: Sequence[str]
     place: Mapping[str, int]
@@ -114,7 +114,10 @@ class Pools:
         groups: dict[str, list[Fact]] = {}
         for fact in table:
             groups.setdefault(fact.relation, []).append(fact)
-        self._subjects = {name: Pool.of([f.subject for f in facts]) for name, facts in groups.items()}
+        self._subjects = {
+            name: Pool.of([f.subject for f in facts], [alias for f in facts for alias in f.subject_aliases])
+            for name, facts in groups.items()
+        }
         self._objects = {
             name: Pool.of([f.object for f in facts], [alias for f in facts for alias in f.aliases])
             for name, facts in groups.items()

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from oneway.facts import Direction, FactTable
+from oneway.recall.alike import Alike
 from oneway.recall.asking import Ask
 from oneway.recall.scorer import Scores
 
@@ -49,11 +50,14 @@ def schema(table: FactTable) -> dict[str, pl.DataType | type[pl.DataType]]:
     }
 
 
-def rows_of(ask: Ask, scores: Scores, table: FactTable, order: Sequence[int]) -> Iterator[dict[str, Any]]:
+def rows_of(
+    ask: Ask, scores: Scores, table: FactTable, order: Sequence[int], alike: Alike | None = None
+) -> Iterator[dict[str, Any]]:
     """The rows of one scored ask. `order[question.fact_index]` is the fact's place in the table.
 
-    The rank counts the wrong candidates whose log-probability is strictly greater (other right answers never
-    push a right one down). A question is matched exactly where any of its right answers is the greedy one.
+    The rank counts the wrong candidates whose log-probability is strictly greater: other right answers never push
+    a right one down, nor does a name whose tokens are the right one's. A question is matched exactly where any of
+    its right answers is the greedy one. What `alike` says of a fact's names joins the flags.
     """
     right, total = len(ask.candidates.right), len(ask.candidates.all)
     own = slice(ask.first, ask.first + right)
@@ -88,7 +92,7 @@ def rows_of(ask: Ask, scores: Scores, table: FactTable, order: Sequence[int]) ->
             "chance_uniform": ask.chance.uniform,
             "chance_frequent": ask.chance.frequent,
             "chance_surname": ask.chance.surname,
-            "flag": "; ".join(split.flags),
+            "flag": "; ".join((*split.flags, *(alike.flags(fact) if alike else ()))),
             "source": fact.source,
         }
 
@@ -101,13 +105,22 @@ def with_classes(rows: pl.DataFrame) -> pl.DataFrame:
     naming one basketball player does not show that every other one is known. A fact that was not asked both
     forward and in reverse has no class.
     """
+    classes = rows.group_by("fact").agg(*known()).select("fact", class_of(*map(pl.col, DIRECTIONS)))
+    return rows.join(classes, on="fact", how="left").sort("fact", "direction", "template_index")
+
+
+def known() -> list[pl.Expr]:
+    """For a group of rows of one fact: whether each direction counts as known, null where it was not asked."""
     recalled = pl.col("exact_match") & ((pl.col("right_answers") == 1) | (pl.col("rank") == 1))
-    known = rows.group_by("fact").agg(
+    return [
         (recalled.filter(pl.col("direction") == direction).mean() >= 0.5).alias(direction)
         for direction in DIRECTIONS
-    )
-    forward, reverse, stated = (pl.col(direction) for direction in DIRECTIONS)
-    decided = (
+    ]
+
+
+def class_of(forward: pl.Expr, reverse: pl.Expr, stated: pl.Expr) -> pl.Expr:
+    """The class of a fact by which directions it is known in; null where one of the first two is null."""
+    return (
         pl.when(forward.is_null() | reverse.is_null())
         .then(None)
         .when(forward & reverse)
@@ -122,5 +135,3 @@ def with_classes(rows: pl.DataFrame) -> pl.DataFrame:
         .cast(pl.Enum(CLASSES))
         .alias("class")
     )
-    classes = known.select("fact", decided)
-    return rows.join(classes, on="fact", how="left").sort("fact", "direction", "template_index")

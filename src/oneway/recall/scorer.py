@@ -211,7 +211,9 @@ def choose_scorer(model: PreTrainedModel, budget: MemoryBudget | None = None) ->
     """The fastest scorer that proves itself on this model, and why where it is not `CacheScorer`.
 
     A few made-up sequences are scored both ways; a cache of an unknown kind, or scores that differ by more
-    than 1e-3 nats, give way to plain forward passes.
+    than rounding, give way to plain forward passes. Rounding is what passes of other shapes may differ by:
+    max(1e-3, 4 · ε · max |log P|) nats, where ε is the relative spacing of the model's numbers (2⁻⁷ in bfloat16,
+    2⁻¹⁰ in float16, 2⁻²³ in float32) and log P are the plain scores.
     """
     plain = PlainScorer(model, budget)
     vocab = Forward(model).vocab
@@ -228,8 +230,10 @@ def choose_scorer(model: PreTrainedModel, budget: MemoryBudget | None = None) ->
         found = cached.score(contexts, answers, pairs)
     except CacheError as error:
         return plain, f"plain forward passes: {error}"
-    worst = float(np.abs(found.logprob - plain.score(contexts, answers, pairs).logprob).max())
-    if not worst <= 1e-3:
+    expected = plain.score(contexts, answers, pairs).logprob
+    worst = float(np.abs(found.logprob - expected).max())
+    rounding = 4 * torch.finfo(model.dtype).eps * float(np.abs(expected).max())
+    if not worst <= max(1e-3, rounding):
         return plain, f"plain forward passes: with its cache this model's scores differ by {worst:.2g} nats"
     return cached, ""
 

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from transformers import PreTrainedTokenizerFast
 
+from oneway.recall.chat import Chat
 from oneway.recall.scorer import Tokens
 
 BOUNDARY = "a token straddles the prompt's end"
@@ -34,23 +35,36 @@ class Splitter:
     puts at the end are dropped. Where the prompt's own tokens begin the whole text's tokens, they are the
     context. Where they do not, the text is cut by character offsets: what lies wholly before the answer is
     context, a token that straddles the cut belongs to the answer, and the split is flagged.
+
+    With a chat, prompt and answer stand inside its turns. Its template brings the special tokens, so that the
+    tokenizer adds none, and only those beyond the template's own are flagged.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, chat: Chat | None = None) -> None:
         self._tokenizer = tokenizer
-        self._special = frozenset(tokenizer.all_special_ids)
+        self.chat = chat
+        added = tokenizer.added_tokens_decoder.items()
+        self._special = frozenset(tokenizer.all_special_ids) | {i for i, token in added if token.special}
         self.in_front: Tokens = ()
         (probe,) = self._encode(["a"])
         self.in_front = probe.tokens[: probe.inserted]
 
     def split(self, prompts: Sequence[str], answers: Sequence[str]) -> list[Split]:
         """The exact split of each prompt with its answer, from the tokens of the whole text."""
+        if self.chat is not None:
+            answers = [
+                self.chat.answer(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)
+            ]
         distinct = list(dict.fromkeys(prompts))
-        encoded = dict(zip(distinct, self._encode(distinct), strict=True))
-        texts = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+        shown = [(prompt, 0) for prompt in distinct] if self.chat is None else self.chat.prompts(distinct)
+        tokens = [encoded.tokens for encoded in self._encode([text for text, _ in shown])]
+        asked = {
+            prompt: _Asked(text, start, start + len(prompt), own)
+            for prompt, (text, start), own in zip(distinct, shown, tokens, strict=True)
+        }
+        texts = [asked[prompt].text + answer for prompt, answer in zip(prompts, answers, strict=True)]
         return [
-            _cut(whole, encoded[prompt].tokens, len(prompt))
-            for whole, prompt in zip(self._encode(texts), prompts, strict=True)
+            _cut(whole, asked[prompt]) for whole, prompt in zip(self._encode(texts), prompts, strict=True)
         ]
 
     @cached_property
@@ -70,6 +84,11 @@ class Splitter:
             for found in self.split(words, answers)
         ]
 
+    def names(self, names: Sequence[str]) -> list[Tokens | None]:
+        """The tokens of each name as it follows a word; None where it has special or unknown ones, or none."""
+        splits = self.split(["a"] * len(names), [f" {name}" for name in names])
+        return [None if self._special & {*found.answer} else found.answer or None for found in splits]
+
     def _encode(self, texts: Sequence[str]) -> "list[_Encoded]":
         found: list[_Encoded] = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
@@ -78,6 +97,7 @@ class Splitter:
                 return_offsets_mapping=True,
                 return_special_tokens_mask=True,
                 return_attention_mask=False,
+                add_special_tokens=self.chat is None,
                 truncation=False,
                 padding=False,
                 verbose=False,
@@ -90,28 +110,41 @@ class Splitter:
         length = len(ids)
         while length > len(self.in_front) and inserted[length - 1]:
             length -= 1
-        own = zip(ids[:length], inserted[:length], strict=True)
+        own = zip(ids[:length], inserted[:length], offsets[:length], strict=True)
         return _Encoded(
             tokens=tuple(ids[:length]),
             ends=tuple(end for _, end in offsets[:length]),
             inserted=next((i for i, mark in enumerate(inserted) if not mark), 0),
-            special_in_text=any(token in self._special and not mark for token, mark in own),
+            special=tuple(at for token, mark, at in own if token in self._special and not mark),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
-    """A text's tokens without the special ones added behind it; `ends` are character offsets."""
+    """A text's tokens without the special ones added behind it; `ends` and `special` are character offsets."""
 
     tokens: Tokens
     ends: tuple[int, ...]
     inserted: int  # how many special tokens the tokenizer put in front
-    special_in_text: bool
+    special: tuple[tuple[int, int], ...]  # where the text itself has special tokens
 
 
-def _cut(whole: _Encoded, prompt: Tokens, boundary: int) -> Split:
-    flags = (SPECIAL,) if whole.special_in_text else ()
-    if whole.tokens[: len(prompt)] == prompt:
-        return Split(prompt, whole.tokens[len(prompt) :], flags)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A prompt as it is read: the text up to the answer, where in it the prompt stands, and its tokens."""
+
+    text: str
+    start: int
+    end: int
+    tokens: Tokens
+
+
+def _cut(whole: _Encoded, asked: _Asked) -> Split:
+    boundary = len(asked.text)
+    # The special tokens of a chat's template stand outside of the prompt and before the answer.
+    odd = any(end > boundary or (end > asked.start and begin < asked.end) for begin, end in whole.special)
+    flags = (SPECIAL,) if odd else ()
+    if whole.tokens[: len(asked.tokens)] == asked.tokens:
+        return Split(asked.tokens, whole.tokens[len(asked.tokens) :], flags)
     first = next((i for i, end in enumerate(whole.ends) if end > boundary), len(whole.ends))
     return Split(whole.tokens[:first], whole.tokens[first:], (BOUNDARY, *flags))

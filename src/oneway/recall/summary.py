@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from oneway.evidence import Estimate, over_facts
+from oneway.evidence import mcnemar, over_facts
 from oneway.recall.rows import DIRECTIONS
 
 GUESSERS = ("uniform", "frequent", "surname")
@@ -26,19 +26,24 @@ def summarise(rows: pl.DataFrame) -> list[dict[str, Any]]:
     guessers' mean probabilities of an exact match, `guesser` its name, `guessers` all three. The reverse
     entry holds `paired`, the comparison with forward on the facts asked both ways.
     """
-    facts = per_fact(rows)
+    return [{**group, **entry} for group, chosen in groups(per_fact(rows)) for entry in _directions(chosen)]
+
+
+def groups(facts: pl.DataFrame) -> Iterator[tuple[dict[str, str], pl.DataFrame]]:
+    """Every relation in every split with its facts; "" stands for all relations, or all splits, together."""
     relations = facts["relation"].unique(maintain_order=True).to_list()
     splits = [split for split in facts["split"].unique(maintain_order=True).to_list() if split]
-    entries = []
+    present = set(facts.select("split", "relation").unique().iter_rows())
     # One relation, or one split, is stated again under its own name: a reader may look for either.
     for split, relation in product(("", *splits), ("", *relations)):
+        if split and relation and (split, relation) not in present:
+            continue
         chosen = facts
         if split:
             chosen = chosen.filter(pl.col("split") == split)
         if relation:
             chosen = chosen.filter(pl.col("relation") == relation)
-        entries += [{"relation": relation, "split": split, **entry} for entry in _directions(chosen)]
-    return entries
+        yield {"relation": relation, "split": split}, chosen
 
 
 def per_fact(rows: pl.DataFrame) -> pl.DataFrame:
@@ -61,7 +66,7 @@ def _directions(facts: pl.DataFrame) -> Iterator[dict[str, Any]]:
         entry["rows"] = int(asked["rows"].sum())
         for name, unit in MEASURES.items():
             values = asked[name].drop_nulls()
-            entry[name] = _estimate(values, unit).to_dict() if len(values) else None
+            entry[name] = _estimate(values, unit) if len(values) else None
         entry |= {"chance": guessers[best], "guesser": best, "guessers": guessers}
         if direction == "reverse":
             entry["paired"] = paired(facts)
@@ -71,20 +76,16 @@ def _directions(facts: pl.DataFrame) -> Iterator[dict[str, Any]]:
 def paired(facts: pl.DataFrame) -> dict[str, Any] | None:
     """Forward against reverse on the facts of `per_fact` that were asked both ways, or None without any.
 
-    `p_value` is the exact McNemar test: of b facts known forward only and c known in reverse only, b is
-    Binomial(b + c, 1/2) where the direction makes no difference (two-sided; 1 where b + c = 0). A fact is
-    known where half or more of its templates match exactly. `difference` is the mean over facts of forward
-    less reverse log-probability per token.
+    `p_value` is the exact McNemar test of the facts known one way only. A fact is known where half or more of
+    its templates match exactly. `difference` is the mean over facts of forward less reverse log-probability
+    per token.
     """
-    from scipy.stats import binomtest
-
     forward, reverse = (facts.filter(pl.col("direction") == direction) for direction in DIRECTIONS[:2])
     both = forward.join(reverse, on="fact", suffix="_reverse", maintain_order="left")
     if both.is_empty():
         return None
     known, known_reverse = both["exact_match"] >= 0.5, both["exact_match_reverse"] >= 0.5
     forward_only, reverse_only = int((known & ~known_reverse).sum()), int((known_reverse & ~known).sum())
-    discordant = forward_only + reverse_only
     difference = both["logprob_per_token"] - both["logprob_per_token_reverse"]
     return {
         "facts": both.height,
@@ -92,12 +93,15 @@ def paired(facts: pl.DataFrame) -> dict[str, Any] | None:
         "forward_only": forward_only,
         "reverse_only": reverse_only,
         "neither": int((~known & ~known_reverse).sum()),
-        "p_value": float(binomtest(forward_only, discordant).pvalue) if discordant else 1.0,
-        "difference": _estimate(difference, "nats").to_dict(),
+        "p_value": mcnemar(forward_only, reverse_only),
+        "difference": _estimate(difference, "nats"),
     }
 
 
-def _estimate(values: pl.Series, unit: str) -> Estimate:
+def _estimate(values: pl.Series, unit: str) -> dict[str, Any]:
+    return over_facts(values.to_numpy(), unit, resamples=resamples(len(values))).to_dict()
+
+
+def resamples(facts: int) -> int:
     """A bootstrap whose work is bounded: for many facts, fewer resamples give as exact an interval."""
-    resamples = max(200, min(2000, 8_000_000 // len(values)))
-    return over_facts(values.to_numpy(), unit, resamples=resamples)
+    return max(200, min(2000, 8_000_000 // facts))

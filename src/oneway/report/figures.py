@@ -3,6 +3,7 @@
 import html
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as PrintFigure
     from plotly.graph_objects import Figure
 
-_MANY = 4000  # above this WebGL draws faster
+MANY = 4000  # above this WebGL draws faster
 _KEY = ("subject", "relation", "object", "split")
 _NEAREST_TO_ONE = -1e-7  # a 32-bit log-probability of 0 has no logit
 
@@ -31,7 +32,7 @@ def forward_against_reverse(rows: pl.DataFrame) -> "Figure":
     facts = _facts(rows)
     splits = facts["split"].unique(maintain_order=True).to_list()
     figure = go.Figure()
-    point = go.Scattergl if facts.height > _MANY else go.Scatter
+    point = go.Scattergl if facts.height > MANY else go.Scatter
     for name in [*CLASSES, None]:
         of_class = facts.filter(pl.col("class").eq_missing(pl.lit(name, dtype=pl.String)))
         if of_class.is_empty():
@@ -114,7 +115,7 @@ def bars(summary: Sequence[Mapping[str, Any]], split: str = "") -> "PrintFigure"
         ]
         if found:
             _draw_bars(axes, found, direction, 0.27 * (place - 1))
-    axes.set_yticks(range(len(relations)), [words(name) or "all relations" for name in relations])
+    axes.set_yticks(range(len(relations)), [literal(words(name)) or "all relations" for name in relations])
     for label in axes.get_yticklabels():
         label.set_parse_math(False)  # a "$" in a name is a "$"
     axes.set_ylim(len(relations) - 0.4, -0.6)
@@ -152,12 +153,22 @@ def _draw_bars(
         )
 
 
+_LONGEST = 60  # characters of a name beside an axis
+
+
+def literal(name: str) -> str:
+    """A name as a label holds it: on one line, no longer than there is room for, nothing XML cannot say."""
+    shown = "".join(c if c.isprintable() else " " for c in name)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+
+
 def picture(figure: "PrintFigure", kind: Literal["svg", "png"]) -> bytes:
     """A printed figure as a file's bytes; equal figures give equal bytes (no date, no random ids)."""
     import matplotlib
 
     buffer = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {}
-    with matplotlib.rc_context({"svg.hashsalt": "oneway"}):
+    with matplotlib.rc_context({"svg.hashsalt": "oneway"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")  # a box stands for it
         figure.savefig(buffer, format=kind, dpi=160, bbox_inches="tight", metadata=metadata)
     return buffer.getvalue()

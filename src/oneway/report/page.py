@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # In the order in which they are read; each uses only what stands above it.
 _SCRIPTS = (
     *("dom", "data", "summary", "relations", "plots", "claims", "curves"),
-    *("filters", "scatter", "rows", "details", "page"),
+    *("filters", "scatter", "rows", "compare", "details", "page"),
 )
 _PICTURES = {".svg": "image/svg+xml", ".png": "image/png"}
 
@@ -117,14 +117,23 @@ def _figures(run: Run) -> Iterator[dict[str, str]]:
     if run.folder is None:
         return
     folder = run.folder.resolve()
-    paths = {name: (folder / file).resolve() for name, file in run.record.figures.items()}
-    inside = {k: p for k, p in paths.items() if p.is_relative_to(folder) and p.is_file()}
+    found = {name: _inside(folder, file) for name, file in run.record.figures.items()}
+    inside = {name: path for name, path in found.items() if path is not None}
     vectors = {path.with_suffix("") for path in inside.values() if path.suffix == ".svg"}
     for name, path in inside.items():
         twin = path.suffix != ".svg" and path.with_suffix("") in vectors
         if path.suffix in _PICTURES and not twin:
             encoded = base64.b64encode(path.read_bytes()).decode("ascii")
             yield {"name": name, "source": f"data:{_PICTURES[path.suffix]};base64,{encoded}"}
+
+
+def _inside(folder: Path, file: str) -> Path | None:
+    """The file of that name in the folder, wherever links lead; None where there is none."""
+    try:
+        path = (folder / file).resolve()
+        return path if path.is_relative_to(folder) and path.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, a loop of links
+        return None
 
 
 def _part(name: str) -> str:

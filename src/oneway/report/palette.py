@@ -27,6 +27,17 @@ CLASSES = {
     "neither": Tone("#8A8A8A", "#8F8F8F"),
 }
 
+# What became of a fact between two audits; a loss must be told from a gain without its colour, too.
+CHANGES = {
+    "gained": Tone("#00704F", "#2BC196"),
+    "lost": Tone("#B34700", "#F08A4B"),
+    "turned_around": Tone("#8A6D00", "#E6C229"),
+    "kept": Tone("#8A8A8A", "#8F8F8F"),
+    "not_comparable": Tone("#B9B8B2", "#5B6064"),
+    "only_before": Tone("#B9B8B2", "#5B6064"),
+    "only_after": Tone("#B9B8B2", "#5B6064"),
+}
+
 VERDICTS = {
     "reproduced": Tone("#00704F", "#2BC196"),
     "contradicted": Tone("#B34700", "#F08A4B"),
@@ -53,9 +64,10 @@ def words(name: str) -> str:
 
 
 def css_variables() -> str:
-    """The palette as CSS: a custom property per direction, class and verdict, light and dark."""
+    """The palette as CSS: a custom property per direction, class, change and verdict, light and dark."""
     tones = {f"direction-{k}": v for k, v in DIRECTIONS.items()}
     tones |= {f"class-{k}": v for k, v in CLASSES.items()}
+    tones |= {f"change-{k}": v for k, v in CHANGES.items()}
     tones |= {f"verdict-{k}": v for k, v in VERDICTS.items()}
     tones |= {f"cycle-{i}": v for i, v in enumerate(CYCLE)}
     light = "".join(f"--{name}:{tone.light};" for name, tone in tones.items())

@@ -4,12 +4,13 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oneway.evidence import RunRecord, Study
-from oneway.evidence.record import hardware, package_versions, source_commit
+from oneway.evidence import Audited, RunRecord, Study
+from oneway.evidence.atomic import make_folder
+from oneway.evidence.record import RESUMED, code_version, hardware
 from oneway.runs.directory import RunDirectory, RunError
 from oneway.runs.unfinished import open_run
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROOT = Path("runs")
-CURVES, PAGE, _WORKSPACE = "curves.parquet", "report.html", "workspace"
+CURVES, PAGE, WORKSPACE = "curves.parquet", "report.html", "workspace"
 
 
 def run_study(
@@ -27,83 +28,114 @@ def run_study(
     seeds: Sequence[int] | None = None,
     device: str = "auto",
     out: Path | str | None = None,
+    given: Mapping[str, str] | None = None,
 ) -> tuple[RunRecord, RunDirectory]:
     """Run a study's recipe, judge its claims and write the run's folder.
 
-    `seeds` stand in for the recipe's own; `out` is the folder of this run (by default a new one,
+    `seeds` stand in for the recipe's own, and so does what is `given` for a field of its config by name (model,
+    facts, relations); `out` is the folder of this run (by default a new one,
     `runs/<study>/<run id>`). A run that was killed goes on from its last checkpoint when it is asked again
-    with the same recipe, seeds, device and version, and ends with the same numbers.
+    with the same recipe, seeds, device and version, and ends with the same numbers. Where `out` holds the
+    finished run of this very question, its record is returned.
 
-    Returns the record and the folder that holds record.json, curves.parquet, figures/ and report.html.
-    Raises RunError where recipe, seeds, device or folder cannot be used as asked; WriteError where the disk
-    refuses.
+    Returns the record and the folder that holds record.json, curves.parquet (of an audit per_fact.parquet),
+    tables/ where the study has further ones, figures/ and report.html.
+    Raises RunError where recipe, seeds, device, folder or what is given cannot be used as asked; WriteError
+    where the disk refuses; and what the study's check raises, before anything is written.
     """
-    config = _configured(study, recipe, seeds, device)
+    config = _configured(study, recipe, seeds, device, given or {})
+    study.check(config)
     asked = {
         "study": study.name,
         "recipe": recipe,
         "config": _plain(config),
-        "packages": package_versions(),
-        "commit": source_commit(),
+        "code": code_version(),
     }
     with open_run(ROOT, study.name, asked, Path(out) if out is not None else None) as directory:
-        workspace = directory.file(_WORKSPACE)
-        resumed = workspace.exists()
-        started = time.perf_counter()
-        curves = study.experiment(config, tuple(config.seeds), workspace)
-        record = conclude(study, recipe, config, curves, directory, time.perf_counter() - started, resumed)
+        workspace = directory.file(WORKSPACE)
+        if not directory.finished:
+            resumed = workspace.exists()
+            started = time.perf_counter()
+            found = study.experiment(config, tuple(config.seeds), make_folder(workspace))
+            conclude(study, recipe, config, found, directory, time.perf_counter() - started, resumed)
         shutil.rmtree(workspace, ignore_errors=True)
-    return record, directory
+    return directory.read_record(), directory
 
 
 def conclude(
     study: Study[Any],
     recipe: str,
     config: Any,
-    curves: "pl.DataFrame",
+    found: "pl.DataFrame | Audited",
     directory: RunDirectory,
     seconds: float,
     resumed: bool,
 ) -> RunRecord:
-    """Measure finished curves, judge the claims and write tables, figures, page and, last, the record.
+    """Measure what an experiment found, judge the claims and write tables, figures, page and, last, the record.
 
-    Needs nothing of the experiment: curves may come from anywhere.
+    Needs nothing of the experiment: curves, or an audit, may come from anywhere.
     """
-    from oneway.report import write_report
+    from oneway.report import Run, save_run, write_report
 
-    measured = study.measure(curves)
-    directory.write_parquet(CURVES, curves)
+    table = found.rows if isinstance(found, Audited) else found
+    measured = study.measure(table)
+    judged: dict[str, Any] = {
+        "study": study.name,
+        "run_id": directory.path.name,
+        "title": study.title,
+        "claims": [judgement.to_dict() for judgement in study.judge(measured)],
+        "seeds": list(config.seeds),
+        "wall_seconds": round(seconds, 3),
+        "hardware": _hardware(config),
+    }
+    figure = study.figure(measured, table)
+    if isinstance(found, Audited):
+        record = dataclasses.replace(
+            found.record,
+            **judged,
+            asked=f"{_claims(study)} {found.record.asked} The rule of each verdict was fixed before the run.",
+            config={"recipe": recipe, study.name: _plain(config), **found.record.config},
+            notes=list(dict.fromkeys([*([RESUMED] if resumed else []), *found.record.notes])),
+            figures={f"{study.name}.{kind}": f"figures/{study.name}.{kind}" for kind in ("svg", "png")},
+        )
+        if isinstance(figure, Mapping):
+            raise TypeError(f"study {study.name} hands back an audit, which has one figure")
+        save_run(Run(record=record, rows=found.rows, skipped=found.skipped), figure, directory.path)
+        return record
+    directory.write_parquet(CURVES, found)
     record = RunRecord(
-        study=study.name,
-        run_id=directory.path.name,
-        title=study.title,
+        **judged,
         asked=_question(study, recipe, len(config.seeds)),
         config={"recipe": recipe, **_plain(config)},
-        claims=[judgement.to_dict() for judgement in study.judge(measured)],
-        seeds=list(config.seeds),
-        notes=["Resumed after an interruption; the wall time is that of the last part."] if resumed else [],
-        tables={"curves": CURVES},
-        figures=_write_figure(study.figure(measured, curves), study.name, directory),
-        wall_seconds=round(seconds, 3),
-        hardware=_hardware(config),
+        notes=[RESUMED] if resumed else [],
+        tables={"curves": CURVES, **_write_tables(study.tables(measured, found), directory)},
+        figures=_write_figures(figure, study.name, directory),
     )
-    write_report(record, None, directory.file(PAGE), curves=curves)
+    write_report(record, None, directory.file(PAGE), curves=found)
     directory.write_record(record)
     return record
 
 
+def _claims(study: Study[Any]) -> str:
+    count = len(study.claims)
+    return "Does this claim hold?" if count == 1 else f"Do these {count} claims hold?"
+
+
 def _question(study: Study[Any], recipe: str, seeds: int) -> str:
-    what = "this claim hold" if len(study.claims) == 1 else f"these {len(study.claims)} claims hold"
-    does = "Does" if len(study.claims) == 1 else "Do"
     return (
-        f"{does} {what}? {seeds} independent models were trained from {seeds} seeds with the recipe "
+        f"{_claims(study)} {seeds} independent models were trained from {seeds} seeds with the recipe "
         f"{recipe!r}; the rule of each verdict was fixed before the run."
     )
 
 
-def _configured(study: Study[Any], recipe: str, seeds: Sequence[int] | None, device: str) -> Any:
+def _configured(
+    study: Study[Any], recipe: str, seeds: Sequence[int] | None, device: str, given: Mapping[str, str]
+) -> Any:
     config = study.config(recipe)
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = dict(given)
+    for name in given:
+        if not isinstance(getattr(config, name, None), str):
+            raise RunError(f"study {study.name} cannot be given another {name}: leave --{name} out")
     if seeds is not None:
         if not seeds or len(set(seeds)) != len(seeds):
             raise RunError(f"seeds must be different numbers, at least one: {list(seeds)}")
@@ -146,10 +178,21 @@ def _plain(config: Any) -> dict[str, Any]:
     return plain
 
 
-def _write_figure(figure: "Figure", name: str, directory: RunDirectory) -> dict[str, str]:
+def _write_tables(tables: "Mapping[str, pl.DataFrame]", directory: RunDirectory) -> dict[str, str]:
+    files = {name: f"tables/{name}.parquet" for name in tables}
+    for name, table in tables.items():
+        directory.write_parquet(files[name], table)
+    return files
+
+
+def _write_figures(
+    drawn: "Figure | Mapping[str, Figure]", name: str, directory: RunDirectory
+) -> dict[str, str]:
     from oneway.report.figures import picture
 
-    files = {f"{name}.svg": picture(figure, "svg"), f"{name}.png": picture(figure, "png")}
-    for file, content in files.items():
-        directory.write_bytes(f"figures/{file}", content)
-    return {file: f"figures/{file}" for file in files}
+    files: dict[str, str] = {}
+    for title, figure in (drawn if isinstance(drawn, Mapping) else {name: drawn}).items():
+        for kind in ("svg", "png"):
+            directory.write_bytes(f"figures/{title}.{kind}", picture(figure, kind))
+            files[f"{title}.{kind}"] = f"figures/{title}.{kind}"
+    return files

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from oneway.evidence.atomic import WriteError
+from oneway.evidence import atomic
 from oneway.evidence.record import fingerprint
 from oneway.runs.directory import RunDirectory, RunError
 
@@ -23,72 +23,97 @@ _LOCK = ".lock"
 def open_run(root: Path, study: str, asked: Mapping[str, Any], out: Path | None) -> Iterator[RunDirectory]:
     """The folder to work in, held for this process alone while the context lasts.
 
-    Who works in it writes the record last; the run then counts as finished.
+    Who works in it writes the record last; the run then counts as finished. What killed processes left half
+    written is removed.
 
     Without `out`: an unfinished run under `root/study` that was asked the very same, else a new one. With
-    `out`: that folder, whether new or unfinished.
+    `out`: that folder, whether new, unfinished, or finished and asked the very same; the last is not held, and
+    there is nothing left to do in it.
 
-    Raises RunError where `out` holds a finished run, an unfinished run of something else, or a run that
-    another process is working on; WriteError where the folder cannot be written.
+    Raises RunError where `out` holds another run or something else, or a run that another process is working
+    on; WriteError where the folder cannot be written. Errors of the system and interrupts are noted with where
+    the state lies.
     """
     mark = fingerprint(asked)
-    candidates = [RunDirectory(out)] if out is not None else [*_unfinished(root / study, mark)]
-    for directory in candidates:
-        if out is not None:
-            _check_free(directory, mark)
+    if out is not None:
+        directory = RunDirectory(out)
+        _check_ours(directory, mark)
+        if directory.finished:
+            yield directory
+            return
         with _held(directory) as held:
-            # Another process may have finished it between the look and the lock.
+            if not held:
+                raise RunError(f"another process is working in {out}; wait for it or choose another folder")
+            _check_ours(directory, mark)  # again: it may have been taken between the look and the lock
+            with _begun(directory, mark, asked):
+                yield directory
+        return
+    for directory in _unfinished(root / study, mark):
+        with _held(directory) as held:
             if held and not directory.finished:
-                yield _start(directory, mark, asked)
-                _end(directory)
+                with _begun(directory, mark, asked):
+                    yield directory
                 return
-        if out is not None:
-            raise RunError(f"another process is working in {out}; wait for it or choose another folder")
     directory = RunDirectory.under(root, study)
-    with _held(directory):
-        yield _start(directory, mark, asked)
-        _end(directory)
+    with _held(directory), _begun(directory, mark, asked):
+        yield directory
 
 
-def _start(directory: RunDirectory, mark: str, asked: Mapping[str, Any]) -> RunDirectory:
-    directory.write_json(
-        STARTED, {"fingerprint": mark, "asked": json.loads(json.dumps(dict(asked), default=str))}
-    )
-    return directory
+@contextmanager
+def _begun(directory: RunDirectory, mark: str, asked: Mapping[str, Any]) -> Iterator[None]:
+    atomic.remove_temporaries(directory.path)
+    if not directory.finished:
+        directory.write_json(
+            STARTED, {"fingerprint": mark, "asked": json.loads(json.dumps(dict(asked), default=str))}
+        )
+    try:
+        yield
+    except BaseException as stop:
+        passing = isinstance(stop, OSError | MemoryError) or not isinstance(stop, Exception)
+        if passing and directory.path.is_dir():
+            stop.add_note(f"{directory.path} keeps what was saved: the same command continues there")
+        raise
 
 
-def _end(directory: RunDirectory) -> None:
-    """A finished run carries no mark of an unfinished one."""
-    if directory.finished:
-        directory.file(STARTED).unlink(missing_ok=True)
-
-
-def _check_free(directory: RunDirectory, mark: str) -> None:
+def _check_ours(directory: RunDirectory, mark: str) -> None:
+    """Raises RunError where the folder is neither new nor empty nor a run that was asked the very same."""
     path = directory.path
-    if directory.finished:
-        raise RunError(f"{path} already holds a finished run; choose another folder or delete it")
+    if not path.is_dir():
+        if path.exists() or path.is_symlink():
+            raise RunError(f"{path} exists and is not a run; choose a new or an empty folder")
+        return
     if directory.file(STARTED).exists():
         if _mark_of(directory) != mark:
             raise RunError(
-                f"{path} holds an unfinished run with another config, other seeds or another version; "
-                "choose another folder or delete it"
+                f"{path} holds {'a finished' if directory.finished else 'an unfinished'} run with another "
+                "config, other inputs, other seeds or another version; choose another folder or delete it"
             )
-    elif path.exists() and (not path.is_dir() or any(file.name != _LOCK for file in path.iterdir())):
+    elif directory.finished:
+        raise RunError(f"{path} already holds a finished run; choose another folder or delete it")
+    elif any(file.name != _LOCK and not atomic.is_temporary(file.name) for file in path.iterdir()):
         raise RunError(f"{path} exists and is not a run; choose a new or an empty folder")
 
 
 def _unfinished(folder: Path, mark: str) -> Iterator[RunDirectory]:
-    if folder.is_dir():
-        for path in sorted(folder.iterdir()):
-            directory = RunDirectory(path)
-            if path.is_dir() and not directory.finished and _mark_of(directory) == mark:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        directory = RunDirectory(path)
+        if path.is_dir() and (path / STARTED).is_file() and not directory.finished:
+            try:
+                found = _mark_of(directory)
+            except RunError:  # its owner is told when it is asked for by name
+                continue
+            if found == mark:
                 yield directory
 
 
-def _mark_of(directory: RunDirectory) -> str | None:
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        return str(json.loads(directory.file(STARTED).read_text(encoding="utf-8"))["fingerprint"])
-    return None
+def _mark_of(directory: RunDirectory) -> str:
+    path = directory.file(STARTED)
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunError(
+            f"cannot read {path}, which says what was asked: choose another folder or delete {directory.path}"
+        ) from error
 
 
 @contextmanager
@@ -99,12 +124,15 @@ def _held(directory: RunDirectory) -> Iterator[bool]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file: IO[str] = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed below)
     except OSError as error:
-        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
+        raise atomic.refusal(path, error) from error
+    held = False
     try:
-        yield _lock(file)
+        held = _lock(file)
+        yield held
     finally:
-        if directory.finished:
-            path.unlink(missing_ok=True)
+        if held and directory.finished:
+            with suppress(OSError):
+                path.unlink()
         file.close()
 
 

@@ -5,7 +5,21 @@ from typing import Any
 
 from oneway.evidence.study import Study
 
-STUDIES = {"reversal": "oneway.studies.reversal"}
+STUDIES = {
+    "bilinear": "oneway.studies.bilinear",
+    "celebrities": "oneway.studies.celebrities",
+    "chain": "oneway.studies.chain",
+    "gradients": "oneway.studies.gradients",
+    "identities": "oneway.studies.identities",
+    "in-context": "oneway.studies.in_context",
+    "one-layer": "oneway.studies.one_layer",
+    "orthogonality": "oneway.studies.orthogonality",
+    "related-tokens": "oneway.studies.related_tokens",
+    "retrieve-then-reverse": "oneway.studies.retrieve_then_reverse",
+    "reversal": "oneway.studies.reversal",
+    "reversal-grid": "oneway.studies.reversal_grid",
+    "weights": "oneway.studies.weights",
+}
 
 
 def load_study(name: str) -> Study[Any]:

@@ -33,6 +33,7 @@ class Demo:
     audit: AuditConfig = field(default_factory=AuditConfig)
 
 
+WORKSPACES = ("workspace", "checkpoint/training")  # what an unfinished demo goes on from
 SOURCE = "Nanda 2023, thread on asymmetric lookup; Zhu et al. 2024, section 5"
 
 CLAIMS = (
@@ -86,9 +87,10 @@ CLAIMS = (
 )
 
 
-def demo_table(config: Demo) -> FactTable:
-    """The shipped tables, every fact labelled with the directions in which it is taught."""
-    parents, athletes = load_table("parents"), load_table("athletes")
+def demo_table(config: Demo, pairs: FactTable | None = None) -> FactTable:
+    """The shipped tables, every fact labelled with the directions in which it is taught: first the parents (or
+    the `pairs` that stand in for them), then the athletes, all of them forward only."""
+    parents, athletes = load_table("parents") if pairs is None else pairs, load_table("athletes")
     forward_only = len(parents) - config.both_ways - config.unseen
     shares = {
         Trained.FORWARD_ONLY.value: forward_only,
@@ -137,7 +139,7 @@ def demo(directory: Path, config: Demo | None = None) -> "AuditResult":
     config = config or Demo()
     table = demo_table(config)
     taught = teach(table, directory / "checkpoint", config.teaching)
-    found = audit(taught.checkpoint, table, config.audit)
+    found = audit(taught.checkpoint, table, config.audit, workspace=directory / "workspace")
     measured = measure(found.rows, list(load_table("parents").relations))
     record = replace(
         found.record,

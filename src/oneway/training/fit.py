@@ -1,8 +1,8 @@
 """One loop that trains many seeds at once, resumes where it was killed, and ends with the same numbers."""
 
 import contextlib
+import hashlib
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +15,11 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
-from oneway.evidence.atomic import write_bytes
-from oneway.models.architecture import Architecture
-from oneway.models.transformer import Weights, residual, residual_at_end, unembed
+from oneway.evidence.atomic import make_folder, write_bytes_in
+from oneway.evidence.pace import SAVE_SECONDS, Pace
+from oneway.models.architecture import FROZEN, Architecture
+from oneway.models.lstm import LSTM
+from oneway.models.transformer import Drop, Weights, residual, residual_at_end, unembed
 from oneway.training.optimisers import Optimisation, optimisers_for
 
 CHECKPOINT = "training.safetensors"
@@ -27,16 +29,18 @@ class Batch(NamedTuple):
     """Sentences and what is to be predicted in them.
 
     `positions` index the flattened (batch, pos) axis; the token after each is its target. `weights` says how
-    much each counts, so that seeds with fewer targets can be padded with zeros.
+    much each counts, so that seeds with fewer targets can be padded with zeros. `drop` silences part of the
+    activations in this step.
     """
 
     tokens: Int[Tensor, "seed batch pos"]
     positions: Int[Tensor, "seed target"]
     targets: Int[Tensor, "seed target"]
     weights: Float[Tensor, "seed target"]
+    drop: Drop | None = None
 
 
-Objective = Callable[[Weights, Architecture, Batch], Float[Tensor, " seed"]]
+Objective = Callable[[Weights, Any, Batch], Float[Tensor, " seed"]]  # of the architecture that is fitted
 
 
 def next_token_loss(weights: Weights, a: Architecture, batch: Batch) -> Float[Tensor, " seed"]:
@@ -75,7 +79,7 @@ class Fitted:
 
 def fit(
     weights: Weights,
-    architecture: Architecture,
+    architecture: Architecture | LSTM,
     batches: Callable[[int], Batch],
     optimisation: Optimisation,
     *,
@@ -83,7 +87,7 @@ def fit(
     evaluate: Callable[[Weights, int], list[dict[str, Any]]] | None = None,
     evaluate_every: int = 0,
     workspace: Path | None = None,
-    save_every_seconds: float = 5.0,
+    save_every_seconds: float = SAVE_SECONDS,
     fingerprint: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Fitted:
@@ -91,12 +95,12 @@ def fit(
 
     `batches(step)` must depend on the step alone: then a run killed at any moment and started again takes the
     same steps. `evaluate(weights, step)` returns rows for the curves: at step 0, every `evaluate_every` steps
-    and at the end. With a `workspace`, the state is written there every `save_every_seconds` and at the end (0:
-    after every step; else less often where writing is slow, at most a twentieth of the time); `fingerprint`
-    names everything else that decides the numbers (the corpus, say).
+    and at the end. With a `workspace`, a folder whose parent is there, the state is written to it every
+    `save_every_seconds` and at the end (see `Pace`); `fingerprint` names everything else that decides the
+    numbers (the corpus, say).
 
-    Raises ValueError where the workspace holds another configuration's state or a damaged one, and
-    FloatingPointError where a loss is not finite.
+    Raises ValueError where the workspace holds another configuration's state or a damaged one, WriteError where
+    it cannot be written or has vanished, and FloatingPointError where a loss is not finite.
     """
     trained = _trainable(weights, architecture)
     optimisers = optimisers_for(trained, optimisation)
@@ -105,7 +109,7 @@ def fit(
         sort_keys=True,
     )
     start, curves = 0, list[dict[str, Any]]()
-    if workspace is not None and (workspace / CHECKPOINT).exists():
+    if workspace is not None and (make_folder(workspace) / CHECKPOINT).exists():
         start, curves = _resume(workspace / CHECKPOINT, trained, optimisers, identity)
     rates = (optimisation.learning_rate, optimisation.muon_learning_rate)
 
@@ -114,17 +118,9 @@ def fit(
             with torch.no_grad():
                 curves.extend(evaluate(trained, step))
 
-    def keep(step: int) -> float:
-        """Write the state; returns when it should be written next."""
-        began = time.monotonic()
-        if workspace is not None:
-            write_bytes(workspace / CHECKPOINT, _state(trained, optimisers, step, curves, identity))
-        ended = time.monotonic()
-        return ended + (max(save_every_seconds, 20 * (ended - began)) if save_every_seconds else 0.0)
-
     if start == 0:
         measure(0)
-    keep_at = time.monotonic() + save_every_seconds
+    pace = Pace(save_every_seconds)
     with flushed_denormals():
         for step in range(start, optimisation.steps):
             for optimiser, rate in zip(optimisers, rates, strict=False):
@@ -144,14 +140,15 @@ def fit(
                 )
             if done == optimisation.steps or (evaluate_every and done % evaluate_every == 0):
                 measure(done)
-            if done == optimisation.steps or time.monotonic() > keep_at:
-                keep_at = keep(done)
+            if workspace is not None and (done == optimisation.steps or pace.due):
+                with pace.saving():
+                    write_bytes_in(workspace, CHECKPOINT, _state(trained, optimisers, done, curves, identity))
             progress(done, optimisation.steps)
     return Fitted({n: w.detach() for n, w in trained.items()}, curves, optimisation.steps - start)
 
 
-def _trainable(weights: Weights, a: Architecture) -> Weights:
-    frozen = {"W_E", "W_pos"} if a.embeddings == "frozen" else set()
+def _trainable(weights: Weights, a: Architecture | LSTM) -> Weights:
+    frozen = FROZEN[a.embeddings]
     return {n: w.detach().clone().requires_grad_(n not in frozen) for n, w in weights.items()}
 
 
@@ -185,8 +182,18 @@ def _state(
     for number, optimiser in enumerate(optimisers):
         for index, slots in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser/{number}/{index}/{slot}": value for slot, value in slots.items()}
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
     metadata = {"step": str(step), "curves": json.dumps(curves), "identity": identity}
-    return save({name: value.contiguous() for name, value in tensors.items()}, metadata)
+    return save(tensors, metadata | {"sha256": _digest(tensors, metadata)})
+
+
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """What shows that a disk gave back what it was given: the format itself checks sizes only."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _resume(
@@ -198,6 +205,8 @@ def _resume(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}): delete it to train from the start") from error
+    if metadata.pop("sha256", "") != _digest(tensors, metadata):
+        raise ValueError(f"{path} is damaged, its hash is another: delete it to train from the start")
     if metadata.get("identity") != identity:
         raise ValueError(
             f"{path} belongs to another configuration: "

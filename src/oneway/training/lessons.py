@@ -15,6 +15,8 @@ from oneway.facts.fact import Fact
 from oneway.facts.names import arbitrary_facts, repaired_facts
 from oneway.training.fit import Batch
 
+Loss = Literal["answer", "document"]  # what is to be predicted of a document
+
 STEPS_AT_ONCE = 100  # batches are written this many at a time, from nothing but the seed and their number
 
 
@@ -35,7 +37,7 @@ class Lessons:
     most_stated: int = 2
     repaired: float = 0.5
     same_surname: float = 0.5
-    loss: Literal["answer", "document"] = "answer"
+    loss: Loss = "answer"
 
     def __post_init__(self) -> None:
         """Raises ValueError for a share of episodes that leaves nothing recited, or episodes of nothing."""
@@ -114,17 +116,20 @@ class Curriculum:
             yield next(repaired if rng.random() < self.lessons.repaired else invented)
 
     def _encoded(self, sentences: Sequence[Sentence]) -> list[Document]:
-        encoded = self.tokenizer([s.text for s in sentences], return_offsets_mapping=True)
-        documents = []
-        for sentence, ids, offsets in zip(
-            sentences, encoded["input_ids"], encoded["offset_mapping"], strict=True
-        ):
-            starts, ends = np.array(offsets).T
-            first, last = sentence.answer_span if self.lessons.loss == "answer" else (0, len(sentence.text))
-            # A token reaches into the answer where it ends after its start; the stop behind it counts too.
-            target = (ends > first) & (starts <= last) & (ends > starts)
-            documents.append(Document(np.array(ids), target))
-        return documents
+        return encoded(sentences, self.tokenizer, self.lessons.loss)
+
+
+def encoded(sentences: Sequence[Sentence], tokenizer: PreTrainedTokenizerFast, loss: Loss) -> list[Document]:
+    """Sentences as token ids with their targets: the answer and the stop behind it, or every token but the BOS."""
+    read = tokenizer([s.text for s in sentences], return_offsets_mapping=True)
+    documents = []
+    for sentence, ids, offsets in zip(sentences, read["input_ids"], read["offset_mapping"], strict=True):
+        starts, ends = np.array(offsets).T
+        first, last = sentence.answer_span if loss == "answer" else (0, len(sentence.text))
+        # A token reaches into the answer where it ends after its start; the stop behind it counts too.
+        target = (ends > first) & (starts <= last) & (ends > starts)
+        documents.append(Document(np.array(ids), target))
+    return documents
 
 
 class Packed(NamedTuple):

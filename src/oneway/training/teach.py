@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from oneway.evidence import RunRecord, sha256
 from oneway.evidence.atomic import write_text, write_with
-from oneway.evidence.record import fingerprint
+from oneway.evidence.record import RESUMED, fingerprint
 from oneway.facts import FactTable
 from oneway.facts.corpora import training_sentences
 from oneway.facts.splits import Trained
@@ -25,7 +25,7 @@ from oneway.training.fit import fit, next_token_loss
 from oneway.training.lessons import Curriculum, Lessons
 from oneway.training.optimisers import Optimisation
 
-CURVES, LOSS_EVERY = "curves.parquet", 50
+CURVES, RECORD, WORKSPACE, LOSS_EVERY = "curves.parquet", "record.json", "training", 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,42 @@ class Taught:
     curves: pl.DataFrame
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """All that there is before the first step: whatever is wrong with table or config has been said."""
+
+    table: FactTable
+    teaching: Teaching
+    tokenizer: PreTrainedTokenizerFast
+    curriculum: Curriculum
+    architecture: Architecture
+
+    @property
+    def facts(self) -> str:
+        """A hash of what is taught: the facts, whatever file they came from, and the words of the relations."""
+        used = dict.fromkeys(fact.relation for fact in self.table)
+        return fingerprint(
+            {
+                "facts": [asdict(fact) | {"source": ""} for fact in self.table],
+                "relations": {name: asdict(self.table.relations[name]) for name in used},
+            }
+        )
+
+
+def prepare(table: FactTable, teaching: Teaching | None = None) -> Course:
+    """Get ready to teach; nothing is trained or written yet.
+
+    Raises ValueError for a split that says no directions, a table without facts to state, and a size that no
+    model can have.
+    """
+    teaching = teaching or Teaching()
+    table = labelled(table)
+    tokenizer = _tokenizer(table, teaching)
+    curriculum = Curriculum(table, tokenizer, teaching.lessons, teaching.seed)
+    architecture = _architecture(teaching, len(tokenizer), curriculum.row_tokens)
+    return Course(table, teaching, tokenizer, curriculum, architecture)
+
+
 def teach(table: FactTable, out: Path, teaching: Teaching | None = None) -> Taught:
     """Train a model on a table and write it to `out` as a checkpoint that `transformers` loads.
 
@@ -81,15 +117,17 @@ def teach(table: FactTable, out: Path, teaching: Teaching | None = None) -> Taug
     fact without a split is stated forward only. The state of training lies in `out/training`; killed at any
     moment, the same call continues from there and ends with the same weights.
 
-    Raises ValueError for another split, a table without facts to state, and as `fit` does.
+    Raises ValueError as `prepare` does, and as `fit` does.
     """
+    return follow(prepare(table, teaching), out)
+
+
+def follow(course: Course, out: Path) -> Taught:
+    """The second half of `teach`: train as prepared and write the checkpoint."""
     started = time.monotonic()
-    teaching = teaching or Teaching()
-    table = labelled(table)
-    tokenizer = _tokenizer(table, teaching)
-    curriculum = Curriculum(table, tokenizer, teaching.lessons, teaching.seed)
-    architecture = _architecture(teaching, len(tokenizer), curriculum.row_tokens)
-    facts = fingerprint({"facts": [asdict(fact) | {"source": ""} for fact in table]})
+    table, teaching, curriculum = course.table, course.teaching, course.curriculum
+    architecture, facts = course.architecture, course.facts
+    out.mkdir(parents=True, exist_ok=True)
 
     def loss(weights: Weights, step: int) -> list[dict[str, Any]]:
         value = float(next_token_loss(weights, architecture, curriculum(step)))
@@ -103,13 +141,13 @@ def teach(table: FactTable, out: Path, teaching: Teaching | None = None) -> Taug
             teaching.optimisation,
             evaluate=loss,
             evaluate_every=LOSS_EVERY,
-            workspace=out / "training",
+            workspace=out / WORKSPACE,
             fingerprint=fingerprint({"teaching": asdict(teaching), "facts": facts}),
             progress=advance,
         )
     curves = pl.DataFrame(fitted.curves)
     write_with(out / CURVES, curves.write_parquet)
-    save_checkpoint(fitted.weights, architecture, tokenizer, out)
+    save_checkpoint(fitted.weights, architecture, course.tokenizer, out)
     record = RunRecord(
         study="train",
         run_id=out.resolve().name,
@@ -119,10 +157,11 @@ def teach(table: FactTable, out: Path, teaching: Teaching | None = None) -> Taug
         seeds=[teaching.seed],
         data={"facts": facts},
         checkpoints={"model.safetensors": sha256(out / "model.safetensors")},
+        notes=[*table.notes, *([RESUMED] if fitted.steps_run < teaching.optimisation.steps else [])],
         tables={"curves": CURVES},
         wall_seconds=round(time.monotonic() - started, 1),
     )
-    write_text(out / "record.json", record.to_json())
+    write_text(out / RECORD, record.to_json())
     return Taught(out, teaching, record, curves)
 
 
@@ -159,7 +198,7 @@ def _tokenizer(table: FactTable, teaching: Teaching) -> PreTrainedTokenizerFast:
 def _texts(table: FactTable) -> Iterator[str]:
     """All that the model may be asked: every name, also of facts it never sees, and every template."""
     for fact in table:
-        yield f"{fact.subject}. {fact.object}. {'. '.join(fact.aliases)}"
+        yield f"{fact.subject}. {fact.object}. {'. '.join((*fact.aliases, *fact.subject_aliases))}"
     for sentence in training_sentences(table):
         yield sentence.text
     for relation in table.relations.values():

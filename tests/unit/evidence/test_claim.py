@@ -1,6 +1,7 @@
 """Every way a claim can be judged."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,17 @@ def test_a_judgement_as_a_dictionary_has_what_a_reader_needs() -> None:
     assert found["measured"]["reverse"] == pytest.approx(
         {"mean": 0.02, "low": 0.01, "high": 0.03, "n": 10, "unit": "probability"}
     )
+
+
+def test_a_name_that_ends_in_a_star_reads_all_that_begin_so_and_no_other() -> None:
+    claim = replace(CLAIM, reads=("forward", "reverse", "cell[*"))
+    measured = {"reverse": around(0.02), "cell[a]": around(1.0), "forward": around(0.99)}
+    measured |= {"cell[b]": around(2.0), "other": Estimate(math.nan, -math.inf, math.inf, 1, "")}
+    found = claim.judge(measured)
+    assert list(found.measured) == ["forward", "reverse", "cell[a]", "cell[b]"]
+    assert found.verdict is Verdict.REPRODUCED
+    nothing = {"forward": around(0.99), "reverse": around(0.02)}
+    assert claim.judge(nothing).measured == nothing
 
 
 def study(*claims: Claim) -> Study:

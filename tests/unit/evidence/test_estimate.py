@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from oneway.evidence import Estimate, over_facts, over_seeds
+from oneway.evidence import Estimate, mcnemar, over_facts, over_pairs, over_seeds
 
 Z2 = 3.8414588206941227  # the square of the normal's 97.5% point
 
@@ -90,3 +90,37 @@ def test_a_wrong_field_is_named() -> None:
 
 def test_text_carries_interval_unit_and_sample_size() -> None:
     assert str(Estimate(0.5, 0.25, 0.75, 8, "nats")) == "0.5 [0.25, 0.75] nats (n=8)"
+
+
+def test_a_paired_difference_is_that_of_the_differences() -> None:
+    before, after = [0.0, 1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0, 1.0]
+    assert over_pairs(before, after, "probability") == over_facts([1.0, 0.0, 0.0, -1.0, 1.0], "probability")
+    with pytest.raises(ValueError, match="not pairs"):
+        over_pairs([1.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "low", "high"),
+    [
+        (0.0, 0.0, -Z2 / (300 + Z2), Z2 / (300 + Z2)),
+        (1.0, 1.0, -Z2 / (300 + Z2), Z2 / (300 + Z2)),
+        (0.0, 1.0, 300 / (300 + Z2), 1.0),
+        (1.0, 0.0, -1.0, -300 / (300 + Z2)),
+    ],
+)
+def test_a_difference_that_all_facts_share_is_no_certainty(before, after, low, high) -> None:
+    found = over_pairs([before] * 300, [after] * 300, "probability")
+    assert (found.mean, found.n) == (after - before, 300)
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_equal_differences_in_nats_are_equal() -> None:
+    found = over_pairs([1.0, 2.0], [1.0, 2.0], "nats")
+    assert (found.mean, found.low, found.high) == (0.0, 0.0, 0.0)
+    assert not over_pairs([1.0], [2.0], "nats").defined
+
+
+def test_mcnemar_by_hand() -> None:
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(0, 5) == pytest.approx(2 / 2**5)
+    assert mcnemar(1, 4) == mcnemar(4, 1) == pytest.approx(2 * (1 + 5) / 2**5)

@@ -1,15 +1,18 @@
 """The audit as a whole: nothing is dropped silently, the same seed gives the same rows, the record is strict JSON."""
 
+import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import pytest
 import torch
 from polars.testing import assert_frame_equal
+from tokenizers import processors
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from oneway.facts import Direction, Fact, FactTable, Relation
+from oneway.facts import Direction, Fact, FactTable, Relation, questions, read_facts
 from oneway.models.tokens import bpe_tokenizer, word_tokenizer
 from oneway.recall import audit as module
 from oneway.recall.asking import AuditConfig
@@ -88,8 +91,6 @@ def test_the_same_seed_gives_the_same_rows_whatever_the_parts(pair, monkeypatch)
 def test_what_cannot_be_scored_is_listed_with_its_reason():
     """Without a BOS, the second reverse template gives an empty prompt."""
     tokenizer = bpe_tokenizer(TEXTS, 290)
-    from tokenizers import processors
-
     tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     result = audit((tiny(len(tokenizer)), tokenizer), TABLE)
     assert result.skipped.height == 15
@@ -161,6 +162,24 @@ def test_a_relation_without_reverse_templates_is_named_in_the_notes(pair):
     assert "mother has no template to be asked reverse" in result.record.notes
 
 
+PUBLISHED = Path(__file__).parents[1] / "facts" / "published"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in PUBLISHED.iterdir()))
+def test_every_published_form_can_be_asked_and_what_reading_said_is_in_the_record(name):
+    table = read_facts(PUBLISHED / name)
+    tokenizer = bpe_tokenizer([f"{fact.subject} {fact.object}" for fact in table], 400)
+    result = audit((tiny(len(tokenizer), 256), tokenizer), table)
+    assert result.skipped.is_empty()
+    asked = set(zip(result.rows["direction"], result.rows["prompt"], result.rows["answer"], strict=True))
+    assert asked == {(q.direction.value, q.prompt, q.answer) for q in questions(table)}
+    assert list(table.notes) == result.record.notes[: len(table.notes)]
+    assert table.notes
+    # Right in reverse: every child of the parent, every film of the director.
+    for row in result.rows.filter(pl.col("direction") == "reverse").iter_rows(named=True):
+        assert row["right_answers"] == len(table.subjects_of[row["object"], row["relation"]])
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
@@ -187,3 +206,33 @@ def test_a_model_without_numbers_is_an_error(pair):
 def test_a_config_that_asks_nothing_is_an_error(wrong):
     with pytest.raises(ValueError, match="at least"):
         AuditConfig(**wrong)
+
+
+def padding_left(tokenizer):
+    tokenizer.padding_side = tokenizer.truncation_side = "left"
+    tokenizer.model_max_length = 4
+
+
+def no_pad_token(tokenizer):
+    tokenizer.pad_token = None
+
+
+def another_pad_token(tokenizer):
+    tokenizer.pad_token = tokenizer.unk_token
+    tokenizer.backend_tokenizer.enable_padding(direction="left", length=64)
+    tokenizer.backend_tokenizer.enable_truncation(5)
+
+
+def eos_at_the_end(tokenizer):
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A <unk>", special_tokens=[("<bos>", 0), ("<unk>", 1)]
+    )
+
+
+@pytest.mark.parametrize("change", [padding_left, no_pad_token, another_pad_token, eos_at_the_end])
+def test_how_a_tokenizer_pads_truncates_and_ends_changes_no_number(pair, change):
+    model, tokenizer = pair
+    expected = audit(pair, TABLE).rows
+    changed = copy.deepcopy(tokenizer)
+    change(changed)
+    assert_frame_equal(audit((model, changed), TABLE).rows, expected)

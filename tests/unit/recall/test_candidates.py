@@ -106,3 +106,31 @@ def test_where_the_most_frequent_answers_are_left_out_the_next_is_guessed():
     pool = Pool.of(["a", "a", "b", "c", "c", "d"])
     found = pool.chance(pool.places(["a", "b", "c"]), "x", only=pool.place["b"])
     assert (found.uniform, found.frequent) == (1 / 2, 1 / 2)
+
+
+def test_other_spellings_of_a_subject_are_right_in_reverse_and_never_drawn_as_wrong():
+    table = FactTable(
+        (
+            Fact("Ann Lee", "sport", "golf", subject_aliases=("A. Lee", "Annie Lee")),
+            Fact("Bob Lee", "sport", "golf", subject_aliases=("Cid Roe",)),
+            Fact("Cid Roe", "sport", "chess", subject_aliases=("C. Roe",)),
+        )
+    )
+    pools = Pools(table)
+    players = pools.of("sport", Direction.REVERSE)
+    right = pools.right("sport", Direction.REVERSE, "golf")
+    assert sorted(names(players, right)) == ["A. Lee", "Ann Lee", "Annie Lee", "Bob Lee", "Cid Roe"]
+    # Cid Roe is right here only as a spelling of Bob Lee; of chess both names of his own are.
+    assert names(players, players.candidates(right, 200, (0, "golf")).wrong) == []
+    right = pools.right("sport", Direction.REVERSE, "chess")
+    found = players.candidates(right, 200, (0, "chess"))
+    assert sorted(names(players, found.right)) == ["C. Roe", "Cid Roe"]
+    assert sorted(names(players, found.wrong)) == ["Ann Lee", "Bob Lee"]
+    # Stated in context, the subject as it was stated is right, its other spellings are left out.
+    right = pools.right("sport", Direction.IN_CONTEXT, "golf")
+    found = players.candidates(right, 200, (0, "golf"), only=players.place["Bob Lee"])
+    assert names(players, found.right) == ["Bob Lee"]
+    assert names(players, found.wrong) == []
+    # Chance: 3 names may be guessed; two of them are right.
+    right = pools.right("sport", Direction.REVERSE, "chess")
+    assert players.chance(right, "chess").uniform == pytest.approx(1 / 3)

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from oneway.recall.forward import Forward, top_and_log_sum_exp
-from oneway.recall.scorer import CacheScorer, MemoryBudget, PlainScorer, choose_scorer
+from oneway.recall.scorer import CacheScorer, MemoryBudget, PlainScorer, Scores, choose_scorer
 
 VOCAB = 23
 
@@ -189,3 +189,63 @@ def test_log_sum_exp_is_exact_for_large_and_masked_logits():
 def test_what_cannot_be_scored_says_why(contexts, answers, message):
     with pytest.raises(ValueError, match=message):
         CacheScorer(gpt2()).score(contexts, answers, np.array([(0, 0)]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("build", [gpt2, gemma3_with_window, mistral_with_window])
+def test_a_half_precision_model_keeps_its_cache(build, dtype):
+    model = build().to(dtype)
+    scorer, reason = choose_scorer(model)
+    assert isinstance(scorer, CacheScorer), reason
+    contexts, answers, pairs = asked(3)
+    expected, _ = one_by_one(model, contexts, answers, pairs)
+    scale = 4 * torch.finfo(dtype).eps * np.abs(expected).max()
+    np.testing.assert_allclose(scorer.score(contexts, answers, pairs).logprob, expected, atol=scale)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "off_by", "kept"),
+    [
+        (torch.float32, 5e-4, True),
+        (torch.float32, 5e-3, False),
+        (torch.float16, 5e-3, True),
+        (torch.float16, 0.5, False),
+        (torch.bfloat16, 0.05, True),
+        (torch.bfloat16, 2.0, False),
+    ],
+)
+def test_a_cache_that_is_off_by_more_than_rounding_is_not_used(monkeypatch, dtype, off_by, kept):
+    """The made-up scores are near −13 nats (three tokens of 23), so rounding is 0.05 in float16, 0.4 in bfloat16."""
+    score = CacheScorer.score
+
+    def wrong(self, contexts, answers, pairs):
+        found = score(self, contexts, answers, pairs)
+        return Scores(found.logprob + off_by, found.greedy)
+
+    monkeypatch.setattr(CacheScorer, "score", wrong)
+    scorer, reason = choose_scorer(gpt2().to(dtype))
+    assert isinstance(scorer, CacheScorer if kept else PlainScorer)
+    assert ("scores differ by" in reason) is not kept
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_of_tokens_that_tie_the_one_that_a_greedy_decoder_takes_is_greedy(dtype):
+    """Two tokens with one embedding have one logit; the decoder takes the first of them."""
+    model, context = gpt2().to(dtype), (4, 5, 6)
+    with torch.no_grad():
+        top = int(model(torch.tensor([context])).logits[0, -1].argmax())
+        others = [token for token in range(VOCAB) if token not in (*context, top)]
+        twins = (others[0], top, others[-1])
+        model.transformer.wte.weight[list(twins)] = model.transformer.wte.weight[top].clone()
+        logits = model(torch.tensor([context])).logits[0, -1]
+    assert logits[twins[0]] == logits[top] == logits[twins[2]] == logits.max()
+    taken = int(
+        model.generate(torch.tensor([context]), max_new_tokens=1, do_sample=False, pad_token_id=0)[0, -1]
+    )
+    assert taken == min(twins)
+    for scorer in (CacheScorer(model), PlainScorer(model)):
+        scores = scorer.score(
+            [context], [(token,) for token in range(VOCAB)], np.array([(0, t) for t in range(VOCAB)])
+        )
+        assert np.flatnonzero(scores.greedy).tolist() == [taken]
+        assert len({scores.logprob[token] for token in twins}) == 1

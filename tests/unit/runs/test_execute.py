@@ -78,6 +78,7 @@ def test_everything_is_written_and_traced() -> None:
     record, directory = run_study(STUDY)
     assert directory.path == Path("runs") / "lines" / record.run_id
     assert {str(p.relative_to(directory.path)) for p in directory.path.rglob("*") if p.is_file()} == {
+        "started.json",
         "record.json",
         "curves.parquet",
         "report.html",
@@ -156,5 +157,23 @@ def test_a_given_folder_is_the_runs_own(tmp_path) -> None:
     record, directory = run_study(STUDY, out=tmp_path / "mine")
     assert directory == RunDirectory(tmp_path / "mine")
     assert record.run_id == "mine"
-    with pytest.raises(RunError, match="finished run"):
-        run_study(STUDY, out=tmp_path / "mine")
+    again, _ = run_study(replace(STUDY, experiment=None), out=tmp_path / "mine")
+    assert again == record, "a finished run that was asked the very same is not run again"
+    with pytest.raises(RunError, match="a finished run with another config"):
+        run_study(STUDY, seeds=[1, 2], out=tmp_path / "mine")
+
+
+def test_several_figures_and_tables_stand_beside_the_record_and_on_the_page(tmp_path) -> None:
+    several = replace(
+        STUDY,
+        figure=lambda measured, curves: {name: figure(measured, curves) for name in ("one", "two")},
+        tables=lambda measured, curves: {"ends": curves.filter(pl.col("step") == 1)},
+    )
+    record, directory = run_study(several)
+    assert record.figures == {
+        f"{n}.{kind}": f"figures/{n}.{kind}" for n in ("one", "two") for kind in ("svg", "png")
+    }
+    assert all(directory.file(file).stat().st_size for file in record.figures.values())
+    assert directory.read_table(record.tables["ends"])["value"].to_list() == [2, 4, 6]
+    page = directory.file("report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/svg+xml;base64,") == 2

@@ -64,6 +64,39 @@ def test_a_killed_process_lets_go(tmp_path) -> None:
         assert (directory.path / "workspace" / "seed-0").read_text() == "done"
 
 
+def test_what_a_killed_write_left_goes_when_the_run_goes_on(tmp_path) -> None:
+    out = tmp_path / "out"
+    left = [out / ".record.json.0123abcd.tmp", out / "deep" / ".x.parquet.ffffffff.tmp"]
+    left_folder = out / ".config.json.89abcdef.tmp"
+    others = [out / ".notes.tmp", out / "deep" / "a.0123abcd.tmp"]
+    with open_run(tmp_path, "s", ASKED, out):
+        left_folder.mkdir()
+        (left_folder / "model.safetensors").touch()
+        (out / "deep").mkdir()
+        for file in (*left, *others):
+            file.touch()
+    with open_run(tmp_path, "s", ASKED, out):
+        assert not any(path.exists() for path in (*left, left_folder))
+        assert all(path.exists() for path in others)
+
+
+def test_a_run_that_was_killed_before_it_said_what_was_asked_goes_on(tmp_path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".lock").touch()
+    (out / ".started.json.0123abcd.tmp").touch()
+    with open_run(tmp_path, "s", ASKED, out) as directory:
+        finish(directory)
+    assert {file.name for file in out.iterdir()} == {"started.json", "record.json"}
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, MemoryError, OSError])
+def test_who_is_stopped_is_told_that_the_same_command_continues(tmp_path, stop) -> None:
+    with pytest.raises(stop) as stopped, open_run(tmp_path, "s", ASKED, tmp_path / "out"):
+        raise stop
+    assert "the same command continues" in stopped.value.__notes__[0]
+
+
 def test_a_given_folder_that_is_taken_is_refused(tmp_path) -> None:
     def opened(out, asked=ASKED) -> None:
         with open_run(tmp_path, "s", asked, out):
@@ -75,7 +108,14 @@ def test_a_given_folder_that_is_taken_is_refused(tmp_path) -> None:
         opened(out, {"config": {}})
     opened(out)  # the same question goes on
     finish(RunDirectory(out))
-    with pytest.raises(RunError, match="finished run"):
+    opened(out)
+    with pytest.raises(RunError, match="a finished run with another config"):
+        opened(out, {"config": {}})
+    (out / "started.json").write_text("{")
+    with pytest.raises(RunError, match=r"cannot read .*started\.json"):
+        opened(out)
+    (out / "started.json").unlink()
+    with pytest.raises(RunError, match="already holds a finished run"):
         opened(out)
 
     foreign = tmp_path / "thesis"

@@ -44,7 +44,7 @@ def test_a_seed_trains_to_the_same_weights_alone_and_stacked(matrices):
     alone = fit(
         initial_weights(ARCHITECTURE, (2,)),
         ARCHITECTURE,
-        lambda step: Batch(*(tensor[1:] for tensor in batches(step))),
+        lambda step: Batch(*(tensor[1:] for tensor in batches(step)[:4])),
         o,
     )
     for name, value in alone.weights.items():

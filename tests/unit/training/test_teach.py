@@ -1,7 +1,7 @@
 """A table becomes a checkpoint that plain transformers loads, with the record of how."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -47,9 +47,11 @@ def test_a_small_model_learns_a_small_table(style, tokens, tmp_path: Path):
 
 
 def test_the_record_states_the_loss_mask_and_the_directions(tmp_path: Path):
-    train(TABLE, tmp_path / "m", steps=2, loss="document", **SMALL)
+    table = replace(TABLE, notes=("a column was not read (f.csv)",))
+    train(table, tmp_path / "m", steps=2, loss="document", **SMALL)
     record = json.loads((tmp_path / "m" / "record.json").read_text(encoding="utf-8"))
     assert record["config"]["lessons"]["loss"] == "document"
+    assert record["notes"] == ["a column was not read (f.csv)"]
     assert record["config"]["directions"] == {"forward_only": 8, "both_ways": 4}
     assert record["checkpoints"]["model.safetensors"]
 

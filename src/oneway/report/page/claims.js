@@ -5,8 +5,8 @@ const MARKS = { reproduced: "✓", contradicted: "✗", inconclusive: "?" };
 const badge = (verdict) =>
   el(
     "span",
-    { class: "badge", style: { "--ink": `var(--verdict-${MARKS[verdict] ? verdict : "inconclusive"})` } },
-    el("span", { "aria-hidden": "true" }, MARKS[verdict] || "?"),
+    { class: "badge", style: { "--ink": `var(--verdict-${entry(MARKS, verdict) ? verdict : "inconclusive"})` } },
+    el("span", { "aria-hidden": "true" }, entry(MARKS, verdict) || "?"),
     " ",
     quoted(verdict),
   );

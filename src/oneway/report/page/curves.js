@@ -1,5 +1,6 @@
 // A study's curves: a thin line per seed, a thick one for their mean.
 
+const MANY_PANELS = 24;
 const CLOCKS = ["step", "epoch", "update", "iteration"];
 
 // Which column is the clock, which tell lines apart, which are drawn.
@@ -113,13 +114,14 @@ function curves(run) {
     : roles.values.map((v) => [v.name, linesOf(table, roles, v, null)]);
   const seeds = table.column("seed");
   const n = seeds ? distinct([...(seeds.numeric ? seeds.numbers : seeds.codes)]).length : 1;
+  const drawn = el(
+    "div",
+    { class: "panels" },
+    panels.map(([title, lines]) => panelOf(title, lines, roles.clock.name)),
+  );
   return section(
     "Curves",
     n > 1 ? `Thin lines are the ${n} seeds, thick ones their mean.` : null,
-    el(
-      "div",
-      { class: "panels" },
-      panels.map(([title, lines]) => panelOf(title, lines, roles.clock.name)),
-    ),
+    panels.length > MANY_PANELS ? fold(`All ${panels.length} of them`, drawn) : drawn,
   );
 }

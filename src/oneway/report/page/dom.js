@@ -26,6 +26,9 @@ function svg(tag, attributes, ...children) {
 // A text of a file: its own direction of writing must not turn the words around it.
 const quoted = (text) => el("bdi", {}, String(text));
 
+// A word of a file as the key of a table of ours: "constructor" is no entry of any object.
+const entry = (table, key) => (Object.hasOwn(table, key) ? table[key] : undefined);
+
 const words = (name) => String(name).replaceAll("_", " ");
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
@@ -76,18 +79,18 @@ const unitText = (unit) => (unit && !isShare(unit) ? ` ${unit}` : "");
 function gauge(e, { from, to, colour: ink, chance = null, kind = "bar" }) {
   const at = (x) => 1 + 98 * Math.min(1, Math.max(0, (x - from) / (to - from || 1)));
   const parts = [svg("line", { x1: 1, x2: 99, y1: 8, y2: 8, class: "gauge-line" })];
-  if (e.mean !== null) {
+  if (Number.isFinite(e.mean)) {
     const middle = at(e.mean);
     if (kind === "bar") {
       parts.push(svg("rect", { x: 1, y: 3, width: Math.max(0, middle - 1), height: 10, fill: ink, opacity: 0.85 }));
     }
-    if (e.low !== null && e.high !== null) {
+    if (Number.isFinite(e.low) && Number.isFinite(e.high)) {
       parts.push(svg("line", { x1: at(e.low), x2: at(e.high), y1: 8, y2: 8, class: "gauge-interval" }));
     }
     if (kind === "dot")
       parts.push(svg("line", { x1: middle, x2: middle, y1: 2, y2: 14, class: "gauge-mean", stroke: ink }));
   }
-  if (chance !== null && chance !== undefined) {
+  if (Number.isFinite(chance)) {
     parts.push(svg("line", { x1: at(chance), x2: at(chance), y1: 0, y2: 16, class: "gauge-chance" }));
   }
   return svg(

@@ -3,6 +3,9 @@
 const FILTERS = [
   { name: "relation", label: "Relation", any: "all relations" },
   { name: "split", label: "Split", any: "all splits" },
+  { name: "change", label: "Change", any: "all changes" },
+  { name: "class_before", label: "Class before", any: "all classes" },
+  { name: "class_after", label: "Class after", any: "all classes" },
   { name: "direction", label: "Direction", any: "all directions" },
   { name: "class", label: "Class", any: "all classes" },
   { name: "exact_match", label: "Whole answer right", any: "yes or no" },
@@ -75,9 +78,7 @@ function filterBar(selection) {
     if (!column || column.numeric || column.texts.length < 2) return null;
     const sorted = column.texts.map((text, code) => [
       String(code),
-      name === "split" || name === "relation" || name === "class" || name === "direction"
-        ? words(text) || "none"
-        : text,
+      name === "exact_match" ? text : words(text) || "none",
     ]);
     if (column.kind === "text") sorted.sort((a, b) => collator.compare(a[1], b[1]));
     const node = picker(label, [["", any], ...sorted], "", (value) =>
@@ -113,7 +114,13 @@ function filterBar(selection) {
   const tell = () => {
     const visible = distinct([...selection.rows].map((i) => facts.ofRow[i])).length;
     const all = selection.rows.length === table.length;
-    told.textContent = all
+    // A table with a row per fact says its facts; one with several rows per fact says both.
+    if (table.length === facts.length)
+      told.textContent = all
+        ? `All ${count(facts.length, "fact")}`
+        : `${count(visible, "fact")} out of ${whole.format(facts.length)}`;
+    else
+      told.textContent = all
       ? `All ${count(table.length, "row")} of ${count(facts.length, "fact")}`
       : `${count(selection.rows.length, "row")} of ${count(visible, "fact")}, out of ${count(table.length, "row")} of ${count(facts.length, "fact")}`;
     reset.hidden = all;

@@ -15,26 +15,49 @@ function factByFact(run, table, facts) {
   );
 }
 
+function auditParts(run, table) {
+  const facts = table && table.has("subject", "relation", "object", "direction") ? new Facts(table) : null;
+  return [
+    () => headline(run.record, facts),
+    () => classes(facts),
+    () => relationsTable(run.record),
+    () => factByFact(run, table, facts),
+  ];
+}
+
+const comparisonParts = (run, table) => [
+  () => whatChanged(run.record),
+  () => pairedDifferences(run.record),
+  () => comparedFacts(run, table),
+];
+
+// A record from elsewhere may hold what no part of this page expects: the others are shown all the same.
+function shown(part) {
+  try {
+    return part();
+  } catch (error) {
+    return el("section", {}, el("p", { class: "small" }, "A part of this record could not be shown: ", quoted(error)));
+  }
+}
+
 function show(run) {
   plots.clear();
   const table = run.rows ? new Table(run.rows) : null;
-  const facts = table && table.has("subject", "relation", "object", "direction") ? new Facts(table) : null;
   document.title = `${run.record.title || run.record.study} – oneway`;
   document
     .getElementById("main")
     .replaceChildren(
       ...[
-        header(run.record),
-        claims(run.record),
-        figures(run),
-        curves(run),
-        headline(run.record, facts),
-        classes(facts),
-        relationsTable(run.record),
-        factByFact(run, table, facts),
-        notes(run, table),
-        provenance(run.record),
-      ].filter(Boolean),
+        () => header(run.record),
+        () => claims(run.record),
+        () => figures(run),
+        () => curves(run),
+        ...(isComparison(table) ? comparisonParts : auditParts)(run, table),
+        () => notes(run, table),
+        () => provenance(run.record),
+      ]
+        .map(shown)
+        .filter(Boolean),
     );
 }
 

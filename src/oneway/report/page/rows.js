@@ -21,14 +21,20 @@ const HEADS = {
   answer_tokens: "answer tokens",
   right_answers: "right answers",
   source: "where in the file",
+  forward_logprob_difference: "forward, nats more",
+  reverse_logprob_difference: "reverse, nats more",
+  in_context_logprob_difference: "in context, nats more",
 };
 
-const headOf = (name) => HEADS[name] || words(name);
+const headOf = (name) => entry(HEADS, name) || words(name);
 
-// A spreadsheet must read a name as a name, not as a formula.
+// A spreadsheet must read a name as a name, not as a formula: at the start of a cell, after marks that it may
+// pass over, and after what separates cells in other countries.
+const FORMULA = /^(?=[\t\r\n]|[\s\p{Cf}\p{Cc}]*[=+\-@＝＋－＠])|(?<=[;\t])(?=[\s\p{Cf}]*[=+\-@＝＋－＠])/gu;
+
 function csvCell(column, i) {
   const text = column.text(i);
-  const safe = !column.numeric && /^[=+\-@\t\r\n＝＋－＠]/.test(text) ? `'${text}` : text;
+  const safe = column.numeric ? text : text.replace(FORMULA, "'");
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
@@ -60,7 +66,8 @@ function cell(column, i) {
   const text = column.text(i);
   if (column.name === "direction")
     return el("td", { class: "label" }, el("span", { class: `ink-${text}` }, quoted(words(text))));
-  if (column.name === "class") {
+  if (column.name === "change") return el("td", { class: "label" }, changeLabel(text));
+  if (column.name === "class" || column.name === "class_before" || column.name === "class_after") {
     return el(
       "td",
       { class: "label" },
