@@ -143,7 +143,7 @@ def test_what_is_read_of_a_model_that_knows_and_one_that_reads(monkeypatch, memo
     wanted = dict.fromkeys(("recalled", "forward", "one_way_in_context", "true_follows_context"), 1.0)
     wanted |= {"unknown_follows_context": 1.0, "conflict_follows_context": follows}
     wanted |= {"conflict_follows_memory": 1 - follows, "less_followed": 1 - follows}
-    wanted |= {"one_way_over_chance": -1 / 12}
+    wanted |= {"one_way_over_chance": -1 / 4}
     assert found == {name: [value, value] for name, value in wanted.items()}
 
 

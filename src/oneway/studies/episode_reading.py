@@ -89,6 +89,7 @@ def head_summary(attention: np.ndarray, fall: np.ndarray) -> dict[str, np.ndarra
 def read_known(weights: "Weights", a: "Architecture", worlds: Sequence[Known]) -> dict[str, np.ndarray]:
     """Shares of likeliest answers, per seed: recalled without a statement, and read with one.
 
+    Chance is that of a guesser who knows which x's have no reverse of their own: those of facts known forward only.
     Conflicts and unknown pairs are episodes that no training could state, one y_j with the first x_i that is left.
     """
     n = worlds[0].each
@@ -107,7 +108,7 @@ def read_known(weights: "Weights", a: "Architecture", worlds: Sequence[Known]) -
     return {
         "recalled": right(lambda w: asked(w.y[both], LEFT, w.x[both])),
         "forward": right(lambda w: asked(w.x[one_way], RIGHT, w.y[one_way])),
-        "one_way_over_chance": right(lambda w: asked(w.y[one_way], LEFT, w.x[one_way])) - 1 / (3 * n),
+        "one_way_over_chance": right(lambda w: asked(w.y[one_way], LEFT, w.x[one_way])) - 1 / n,
         "one_way_in_context": right(lambda w: stated(w.x[one_way], w.y[one_way])),
         "true_follows_context": right(lambda w: stated(w.x[both], w.y[both])),
         "unknown_follows_context": right(partial(_re_paired, part=free)),

@@ -71,7 +71,9 @@ class Config:
     published: Training = field(default_factory=lambda: Training(steps=200, batch=64, learning_rate=0.01))
     knowing: Model = field(default_factory=Model)
     competition: Training = field(default_factory=lambda: Training(steps=400, batch=64))
-    seeds: tuple[int, ...] = tuple(range(10))
+    seeds: tuple[int, ...] = tuple(
+        range(10, 20)
+    )  # N4's chance level was corrected after a run of the seeds 0–9
 
 
 def quick() -> Config:
@@ -80,11 +82,11 @@ def quick() -> Config:
 
 
 def standard() -> Config:
-    """Four layers of width 128, more facts."""
+    """Two layers of width 128, more facts."""
     return Config(
         each=50,
-        model=Model(layers=4, width=128),
-        knowing=Model(layers=4, width=128),
+        model=Model(layers=2, width=128),
+        knowing=Model(layers=2, width=128),
         published=Training(steps=1000, batch=64, learning_rate=0.001),
         competition=Training(steps=1500, batch=128, learning_rate=0.001),
     )
@@ -164,8 +166,8 @@ CLAIMS = (
         text="The same model reverses in context a fact that it knows forward only and cannot reverse from memory.",
         source=NANDA,
         rule=f"{_KNOWS}. Supports: lower bound of the share right in context above 0.9, and upper bound of (share "
-        "right from memory − chance among all x's) below 0.05. Refutes: upper bound of the first below 0.9, or lower "
-        "bound of the second above 0.05. Episodes in training contradict what is known.",
+        "right from memory − chance among the x's of facts known forward only) below 0.05. Refutes: upper bound of the "
+        "first below 0.9, or lower bound of the second above 0.05. Episodes in training contradict what is known.",
         control=_knows("contradicting"),
         supports=lambda m: (
             m["contradicting_one_way_in_context"].low > 0.9
