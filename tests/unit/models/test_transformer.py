@@ -71,6 +71,17 @@ def test_reading_only_the_end_equals_reading_everything(architecture, read):
     )
 
 
+@pytest.mark.parametrize("drop", [None, torch.neg], ids=["whole", "dropped"])
+@pytest.mark.parametrize(("pos", "read"), [(1, 1), (2, 1), (3, 1), (3, 2), (3, 3)])
+def test_attention_key_by_key_equals_attention_as_matrix_products(architecture, pos, read, drop, monkeypatch):
+    weights = {name: w * 5 for name, w in initial_weights(architecture, (4, 8)).items()}
+    tokens = some_tokens(2, 3, pos)
+    by_key = residual_at_end(weights, tokens, architecture, read, drop)
+    monkeypatch.setattr("oneway.models.transformer.FEW_KEYS", 0)
+    whole = residual_at_end(weights, tokens, architecture, read, drop)
+    torch.testing.assert_close(by_key, whole, atol=1e-5, rtol=1e-4)
+
+
 def test_a_block_continues_from_the_keys_and_values_of_its_prefix(architecture):
     w = block_weights(initial_weights(architecture, (2,)), 1)
     resid = torch.randn(1, 3, 8, 12, generator=torch.Generator().manual_seed(5))
