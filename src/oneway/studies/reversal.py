@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from oneway.models.architecture import Architecture, Embeddings, Positions
     from oneway.models.lstm import LSTM
     from oneway.models.transformer import Weights
+    from oneway.training.hardware import Matmul
     from oneway.training.objectives import Loss
 
 SOURCE = "Zhu et al. 2024, section 5, Fig. 1 (arXiv 2405.04669)"
@@ -67,7 +68,9 @@ class Model:
 class Training:
     """AdamW at a constant rate; `seeds_at_once` are stacked in one process.
 
-    `predicted`: the answer's tokens alone, or every token of the sentence but the first.
+    `predicted`: the answer's tokens alone, or every token of the sentence but the first. `matmul`: the precision
+    to which a CPU rounds the factors of matrix products in training (faster from width 256 on); what is
+    measured is measured in float32.
     """
 
     epochs: int = 90
@@ -79,6 +82,7 @@ class Training:
     predicted: Literal["answer", "sequence"] = "answer"
     seeds_at_once: int = 10
     evaluate_every: int = 5
+    matmul: "Matmul" = "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +180,9 @@ def check(config: Config) -> None:
     shape_of(config, *_sizes(config.world))
     if not 0 <= config.training.dropout < 1:
         raise ValueError(f"dropout must lie in [0, 1), not {config.training.dropout}")
+    from oneway.training.hardware import check_matmul
+
+    check_matmul(config.training.matmul, config.device)
 
 
 def experiment(config: Config, seeds: Sequence[int], workspace: Path | None) -> pl.DataFrame:
@@ -239,6 +246,7 @@ def _trained(config: Config, seeds: Sequence[int], workspace: Path | None, told:
         steps=config.training.epochs * epochs.steps,
         learning_rate=config.training.learning_rate,
         weight_decay=config.training.weight_decay,
+        matmul=config.training.matmul,
     )
     initial = (
         initial_lstm(architecture, seeds)

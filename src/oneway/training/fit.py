@@ -1,9 +1,8 @@
 """One loop that trains many seeds at once, resumes where it was killed, and ends with the same numbers."""
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from oneway.evidence.pace import SAVE_SECONDS, Pace
 from oneway.models.architecture import FROZEN, Architecture
 from oneway.models.lstm import LSTM
 from oneway.models.transformer import Drop, Weights, residual, residual_at_end, unembed
+from oneway.training.hardware import check_matmul, flushed_denormals, kept_memory, matrix_products
 from oneway.training.optimisers import Optimisation, optimisers_for
 
 CHECKPOINT = "training.safetensors"
@@ -99,9 +99,11 @@ def fit(
     `save_every_seconds` and at the end (see `Pace`); `fingerprint` names everything else that decides the
     numbers (the corpus, say).
 
-    Raises ValueError where the workspace holds another configuration's state or a damaged one, WriteError where
-    it cannot be written or has vanished, and FloatingPointError where a loss is not finite.
+    Raises ValueError for matrix products that the device lacks, or where the workspace holds another
+    configuration's state or a damaged one, WriteError where it cannot be written or has vanished, and
+    FloatingPointError where a loss is not finite.
     """
+    check_matmul(optimisation.matmul, next(iter(weights.values())).device.type)
     trained = _trainable(weights, architecture)
     optimisers = optimisers_for(trained, optimisation)
     identity = json.dumps(
@@ -121,13 +123,14 @@ def fit(
     if start == 0:
         measure(0)
     pace = Pace(save_every_seconds)
-    with flushed_denormals():
+    with flushed_denormals(), kept_memory():
         for step in range(start, optimisation.steps):
             for optimiser, rate in zip(optimisers, rates, strict=False):
                 for group in optimiser.param_groups:
                     group["lr"] = rate * optimisation.factor(step)
-            loss = objective(trained, architecture, batches(step))
-            loss.sum().backward()
+            with matrix_products(optimisation.matmul):
+                loss = objective(trained, architecture, batches(step))
+                loss.sum().backward()
             if optimisation.clip:
                 clip(trained, optimisation.clip)
             for optimiser in optimisers:
@@ -159,16 +162,6 @@ def clip(weights: Weights, largest: float) -> None:
     scale = (largest / norms.clamp_min(1e-12)).clamp_max(1.0)
     for grad in grads:
         grad.mul_(scale.view(-1, *[1] * (grad.dim() - 1)))
-
-
-@contextlib.contextmanager
-def flushed_denormals() -> Iterator[None]:
-    """Tiny numbers become zero: after thousands of AdamW steps they slow a CPU down several times."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
 
 
 def _state(

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from oneway.training.hardware import Matmul
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimisation:
@@ -17,6 +19,8 @@ class Optimisation:
     unembedding always take AdamW. `schedule`: the factor on every learning rate, after a linear warm-up over
     the first `warm_up` share of the steps. `clip`: largest gradient norm per seed (0: none).
     `query_key_share`: factor on Muon's step for queries and keys, whose logits grow with both.
+    `matmul`: the precision to which a CPU rounds the factors of matrix products in a step; weights and
+    what is measured stay float32.
     """
 
     steps: int
@@ -30,6 +34,7 @@ class Optimisation:
     schedule: Literal["constant", "linear"] = "constant"
     warm_up: float = 0.0
     clip: float = 0.0
+    matmul: Matmul = "float32"
 
     def factor(self, step: int) -> float:
         """The share of the full learning rate at a step (0-based), in (0, 1]."""
