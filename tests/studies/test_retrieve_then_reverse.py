@@ -109,12 +109,24 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_curves(tmp_path) -> None:
     assert {judged.verdict for judged in STUDY.judge(one)} == {Verdict.INCONCLUSIVE}
 
 
+def test_claims_are_judged_on_the_seeds_that_can_read() -> None:
+    rows = [
+        {"seed": seed, "step": 1, "quantity": quantity, "value": value}
+        for seed, stated in enumerate((0.5, 0.96, 1.0))
+        for quantity, value in (("stated", stated), ("direct", 0.1 * seed))
+    ]
+    measured = measure(pl.DataFrame(rows))
+    assert measured["seeds_that_read"] == Estimate(2, 2, 2, 3, "seeds")
+    assert measured["direct"].mean == pytest.approx(0.15)
+    assert measured["direct"].n == 2
+
+
 def around(mean: float) -> Estimate:
     return Estimate(mean, mean - 0.001, mean + 0.001, 10, "")
 
 
 BASE = {
-    "forward": 0.99, "both_ways_direct": 0.99, "stated": 0.99, "direct": 0.5, "direct_over_chance": 0.0,
+    "forward": 0.99, "both_ways_direct": 0.99, "seeds_that_read": 7.0, "direct": 0.5, "direct_over_chance": 0.0,
     "retrieved": 0.98, "gain": 0.48, "short_of_forward": 0.01, "swapped": 0.0,
 }  # fmt: skip
 
@@ -126,13 +138,13 @@ BASE = {
         (0, {"gain": 0.05, "short_of_forward": 0.4}, "contradicted"),
         (0, {"short_of_forward": 0.2}, "inconclusive"),
         (0, {"direct_over_chance": 0.2}, "inconclusive"),
-        (0, {"stated": 0.8}, "inconclusive"),
+        (0, {"seeds_that_read": 4.0}, "inconclusive"),
         (0, {"both_ways_direct": 0.8}, "inconclusive"),
         (0, {"forward": 0.8}, "inconclusive"),
         (1, {}, "reproduced"),
         (1, {"swapped": 0.4}, "contradicted"),
         (1, {"swapped": 0.1}, "inconclusive"),
-        (1, {"stated": 0.8}, "inconclusive"),
+        (1, {"seeds_that_read": 4.0}, "inconclusive"),
     ],
     ids=str,
 )

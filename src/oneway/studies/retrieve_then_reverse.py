@@ -9,6 +9,9 @@ of them speaks of y. Nothing else is given: neither which statement matters nor 
 statements as they truly are, written by us, show the most that could be had; with their y's swapped they show that the
 answer is read.
 
+The claims are about models that can read: a seed passes the gate where it answers at least 95% of the questions from
+true statements. Matching a statement to a question is learnt suddenly or not at all; the picture shows every seed.
+
 Source: Nanda 2023, thread on the reversal curse, and Berglund et al. 2023 (arXiv 2309.12288) on recalling the document
 first; small models, the candidates and the controls are ours. Deviation: the reverse is written `← y x`, so that the
 last token of a question is y; with `y ←` two of three seeds had not learnt to match statements in 1,600 steps.
@@ -22,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from oneway.evidence import Claim, Measured, over_seeds
+from oneway.evidence import Claim, Estimate, Measured, over_seeds
 from oneway.evidence.study import Study
 from oneway.facts.recollections import (
     Recollections,
@@ -64,8 +67,8 @@ class Model:
 class Training:
     """AdamW at a constant rate on the last token; every fourth step on facts, the others on episodes."""
 
-    steps: int = 1000
-    batch: int = 64
+    steps: int = 1200
+    batch: int = 128
     learning_rate: float = 0.005
     evaluations: int = 10
     seeds_at_once: int = 10
@@ -79,7 +82,7 @@ class Config:
     candidates: int = 2
     model: Model = field(default_factory=Model)
     training: Training = field(default_factory=Training)
-    seeds: tuple[int, ...] = tuple(range(10))
+    seeds: tuple[int, ...] = tuple(range(10, 20))  # the gate was added after a run of the seeds 0–9
 
 
 def quick() -> Config:
@@ -102,13 +105,19 @@ def paper() -> Config:
     )
 
 
+READS = 0.95  # the gate: share of questions answered from true statements
+ENOUGH = 5  # seeds
+
+
 def _learnt(m: Measured) -> bool:
-    return all(m[name].low > 0.9 for name in ("forward", "both_ways_direct", "stated"))
+    known = all(m[name].low > 0.9 for name in ("forward", "both_ways_direct"))
+    return known and m["seeds_that_read"].mean >= ENOUGH
 
 
 _CONTROL = (
-    "Control: lower bounds above 0.9 of the share of facts known forward only that are recalled forward, of those "
-    "known both ways that are recalled in reverse without a statement, and of questions answered from true statements"
+    f"Of the seeds that answer at least {READS:.0%} of the questions from true statements. Control: they are at least "
+    f"{ENOUGH}, and have lower bounds above 0.9 of the share of facts known forward only that are recalled forward, "
+    "and of those known both ways that are recalled in reverse without a statement"
 )
 CLAIMS = (
     Claim(
@@ -131,7 +140,7 @@ CLAIMS = (
         reads=(
             "forward",
             "both_ways_direct",
-            "stated",
+            "seeds_that_read",
             "direct",
             "direct_over_chance",
             "retrieved",
@@ -149,7 +158,7 @@ CLAIMS = (
         control=_learnt,
         supports=lambda m: m["swapped"].high < 0.1,
         refutes=lambda m: m["swapped"].low > 0.1,
-        reads=("forward", "both_ways_direct", "stated", "swapped"),
+        reads=("forward", "both_ways_direct", "seeds_that_read", "swapped"),
     ),
 )
 
@@ -306,12 +315,15 @@ def read(
 
 
 def measure(curves: pl.DataFrame) -> Measured:
-    """Every quantity at the last step, over seeds."""
+    """Every quantity at the last step, over the seeds that pass the gate, and how many they are."""
     final = curves.filter(pl.col("step") == pl.col("step").max())
-    return {
-        str(quantity): over_seeds(rows.sort("seed")["value"].to_numpy(), "probability")
-        for (quantity,), rows in final.group_by("quantity", maintain_order=True)
-    }
+    reading = final.filter((pl.col("quantity") == "stated") & (pl.col("value") >= READS))["seed"]
+    count = float(len(reading))
+    measured = {"seeds_that_read": Estimate(count, count, count, final["seed"].n_unique(), "seeds")}
+    for (quantity,), rows in final.group_by("quantity", maintain_order=True):
+        values = rows.filter(pl.col("seed").is_in(reading.implode())).sort("seed")["value"].to_numpy()
+        measured[str(quantity)] = over_seeds(values, "probability")
+    return measured
 
 
 _SHOWN = {
@@ -331,7 +343,11 @@ def figure(measured: Measured, curves: pl.DataFrame) -> "Figure":
 
     drawn = Figure(figsize=(11.5, 4.4), layout="constrained")
     left, right = drawn.subplots(1, 2)
-    chance = measured["direct"].mean - measured["direct_over_chance"].mean
+    final = curves.filter(pl.col("step") == pl.col("step").max())
+    of_seed = final.sort("seed").partition_by("quantity", as_dict=True)
+    ends = {str(quantity): rows["value"].to_numpy() for (quantity,), rows in of_seed.items()}
+    reads = ends["stated"] >= READS
+    chance = float((ends["direct"] - ends["direct_over_chance"]).mean())
     for quantity in ("forward", "retrieved", "direct"):
         label, direction = _SHOWN[quantity]
         tone = DIRECTIONS[direction].light
@@ -345,15 +361,21 @@ def figure(measured: Measured, curves: pl.DataFrame) -> "Figure":
         left.plot(steps, values.mean(1), color=tone, linewidth=2.2, label=label.replace("\n", " "))
     left.set(xlabel="step", ylabel="share right", ylim=(-0.02, 1.04))
     left.set_title("Facts known forward only", loc="left", fontsize=10)
-    final = curves.filter(pl.col("step") == pl.col("step").max())
     for place, (quantity, (_, direction)) in enumerate(_SHOWN.items()):
         tone = DIRECTIONS[direction].light
-        values = final.filter(pl.col("quantity") == quantity).sort("seed")["value"].to_numpy()
-        right.bar(place, measured[quantity].mean, 0.7, color=tone, alpha=0.45)
-        right.scatter(place + np.linspace(-0.2, 0.2, len(values)), values, s=14, color=tone, zorder=3)
+        across = place + np.linspace(-0.2, 0.2, len(reads))
+        right.bar(place, measured[quantity].mean if reads.any() else 0.0, 0.7, color=tone, alpha=0.45)
+        for kind, filled in ((reads, tone), (~reads, "none")):
+            right.scatter(
+                across[kind], ends[quantity][kind], s=18, facecolors=filled, edgecolors=tone, zorder=3
+            )
     right.set_xticks(range(len(_SHOWN)), [label for label, _ in _SHOWN.values()], fontsize=8)
     right.set(ylim=(-0.02, 1.04))
-    right.set_title("At the end, every seed a dot", loc="left", fontsize=10)
+    right.set_title(
+        f"Every seed a dot; bars: the {reads.sum()} of {len(reads)} seeds that can read (filled)",
+        loc="left",
+        fontsize=10,
+    )
     for axes in (left, right):
         axes.axhline(chance, color="0.35", linestyle="--", linewidth=1.2, label=f"chance, {chance:.2g}")
         axes.spines[["top", "right"]].set_visible(False)
