@@ -116,7 +116,7 @@ def test_claims_are_judged_on_the_seeds_that_can_read() -> None:
         for quantity, value in (("stated", stated), ("direct", 0.1 * seed))
     ]
     measured = measure(pl.DataFrame(rows))
-    assert measured["seeds_that_read"] == Estimate(2, 2, 2, 3, "seeds")
+    assert measured["seeds_that_read"] == Estimate(2.0, 2.0, 2.0, 3, "seeds")
     assert measured["direct"].mean == pytest.approx(0.15)
     assert measured["direct"].n == 2
 
