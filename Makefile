@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench fuzz wheel clean
+DYNAMICS := reversal-grid retrieve-then-reverse weights one-layer in-context orthogonality gradients chain \
+	related-tokens bilinear reversal
+
+.PHONY: demo test check studies bench fuzz wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/oneway demo
@@ -15,6 +18,10 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The quick recipe of every study of training dynamics, two at a time, the longest first.
+studies: $(VENV)/.installed
+	printf '%s\n' $(DYNAMICS) | OMP_NUM_THREADS=1 xargs -P 2 -I NAME $(BIN)/oneway run NAME --recipe quick
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/audit.py

@@ -1,6 +1,6 @@
 """Writes what the docs say of runs from the records in docs/records: no verdict and no number is typed by hand.
 
-python docs/verdicts.py            rewrite the README's table and the page of every study
+python docs/verdicts.py            rewrite the README's overview, the table of all claims and the page of every study
 python docs/verdicts.py RUN NAME   first take the record and the picture of a finished run as docs/records/NAME
 """
 
@@ -10,11 +10,12 @@ from importlib import import_module
 from pathlib import Path
 
 from oneway.evidence import RunRecord
-from oneway.report.tables import verdict_page_markdown, verdict_table_markdown
+from oneway.report.tables import verdict_overview_markdown, verdict_page_markdown, verdict_table_markdown
 from oneway.studies import STUDIES
 
 HERE = Path(__file__).parent
 README, RECORDS, PAGES = HERE.parent / "README.md", HERE / "records", HERE / "studies"
+CLAIMS = HERE / "claims.md"
 START, END = "<!-- verdicts: written by docs/verdicts.py -->\n", "<!-- end of verdicts -->"
 
 
@@ -25,11 +26,21 @@ def read_records() -> dict[str, RunRecord]:
 
 
 def with_verdicts(readme: str) -> str:
-    """The README with its table written anew from the records."""
-    records = {f"docs/records/{name}.json": record for name, record in read_records().items()}
+    """The README with its overview written anew from the records."""
+    records = {
+        f"docs/studies/{record.study}.md" if record.study in STUDIES else f"docs/records/{name}.json": record
+        for name, record in read_records().items()
+    }
     before, rest = readme.split(START)
     _, after = rest.split(END)
-    return before + START + verdict_table_markdown(records) + END + after
+    return before + START + verdict_overview_markdown(records) + END + after
+
+
+def all_claims() -> str:
+    """Every claim of every record, with what was claimed and measured."""
+    records = {f"records/{name}.json": record for name, record in read_records().items()}
+    head = "<!-- written by docs/verdicts.py -->\n# Every claim, by run\n\n"
+    return head + verdict_table_markdown(records)
 
 
 def pages() -> dict[str, str]:
@@ -69,6 +80,7 @@ if __name__ == "__main__":
     if len(sys.argv) == 3:
         take(Path(sys.argv[1]), sys.argv[2])
     README.write_text(with_verdicts(README.read_text(encoding="utf-8")), encoding="utf-8")
+    CLAIMS.write_text(all_claims(), encoding="utf-8")
     PAGES.mkdir(exist_ok=True)
     for file, text in pages().items():
         (PAGES / file).write_text(text, encoding="utf-8")

@@ -44,6 +44,8 @@ def test_the_verdicts_are_those_of_the_records():
     verdicts = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(verdicts)
     assert verdicts.with_verdicts(README) == README, "run docs/verdicts.py"
+    claims = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+    assert verdicts.all_claims() == claims, "run docs/verdicts.py"
     pages = {file.name: file.read_text(encoding="utf-8") for file in (ROOT / "docs" / "studies").iterdir()}
     assert verdicts.pages() == pages, "run docs/verdicts.py"
     for text in pages.values():

@@ -191,6 +191,25 @@ def verdict_table_markdown(records: Mapping[str, RunRecord]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def verdict_overview_markdown(records: Mapping[str, RunRecord]) -> str:
+    """The verdicts of some runs as a Markdown table, a line per run: what it asks, and its claims by verdict.
+
+    Each run links to what is given with it.
+    """
+    verdicts = list(_STYLES)
+    lines = [
+        f"| Run | Asks | {' | '.join(verdict.capitalize() for verdict in verdicts)} |",
+        "|---|---|---|---|---|",
+    ]
+    for link, record in records.items():
+        by_verdict = {
+            verdict: [c["id"] for c in record.claims if c["verdict"] == verdict] for verdict in verdicts
+        }
+        claims = " | ".join(_markdown(", ".join(by_verdict[verdict])) or "–" for verdict in verdicts)
+        lines.append(f"| [{_markdown(_run_name(record))}]({link}) | {_markdown(record.title)} | {claims} |")
+    return "\n".join(lines) + "\n"
+
+
 def verdict_page_markdown(record: RunRecord, link: str, picture: str = "") -> str:
     """One run as a section of Markdown: how to rerun it, its picture, and every claim with rule and numbers."""
     recipe, commit = record.config.get("recipe"), str(record.commit.get("commit") or "")[:10]

@@ -65,9 +65,12 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """AdamW at a constant rate on the last token; every fourth step on facts, the others on episodes."""
+    """AdamW at a constant rate on the last token; every second step on facts, the others on episodes.
 
-    steps: int = 1200
+    Facts known both ways help to read: with a quarter of the steps on facts fewer seeds do.
+    """
+
+    steps: int = 2500
     batch: int = 128
     learning_rate: float = 0.005
     evaluations: int = 10
@@ -82,7 +85,7 @@ class Config:
     candidates: int = 2
     model: Model = field(default_factory=Model)
     training: Training = field(default_factory=Training)
-    seeds: tuple[int, ...] = tuple(range(10, 20))  # the gate was added after a run of the seeds 0–9
+    seeds: tuple[int, ...] = tuple(range(20, 30))  # gate and recipe changed after runs of the seeds below
 
 
 def quick() -> Config:
@@ -201,7 +204,7 @@ def _trained(config: Config, seeds: Sequence[int], workspace: Path | None, told:
         drawn = []
         for world, seed in zip(worlds, seeds, strict=True):
             rng = np.random.default_rng((seed, 1 + step))
-            if step % 4 == 0:
+            if step % 2 == 0:
                 drawn.append(facts_drawn(world, training.batch, rng))
             else:
                 drawn.append(episodes_drawn(world, training.batch, config.candidates, rng))

@@ -6,7 +6,13 @@ import pytest
 from rich.console import Console
 
 from oneway.evidence import Claim, Estimate, RunRecord, over_facts
-from oneway.report.tables import estimate_text, percent, print_record, verdict_table_markdown
+from oneway.report.tables import (
+    estimate_text,
+    percent,
+    print_record,
+    verdict_overview_markdown,
+    verdict_table_markdown,
+)
 
 CLAIM = Claim(
     id="Z3",
@@ -106,3 +112,11 @@ def test_markdown_table_is_traced_and_escaped() -> None:
     assert text.splitlines()[2] == (
         "| Z3 | **&lt;b&gt; x** | one \\| way<br>*a 0.5 \\[0.4, 0.6]* | [s, 2 seeds](records/a.json) |"
     )
+
+
+def test_overview_has_a_line_per_run_and_escapes() -> None:
+    judged = CLAIM.judge({"a": Estimate(0.5, 0.4, 0.6, 2, "")}).to_dict()
+    claims = [judged | {"id": "A", "verdict": "reproduced"}, judged | {"id": "B|", "verdict": "reproduced"}]
+    claims.append(judged | {"id": "C", "verdict": "contradicted"})
+    text = verdict_overview_markdown({"s.md": record(claims=claims, title="<b>")})
+    assert text.splitlines()[2] == "| [s, 2 seeds](s.md) | &lt;b&gt; | A, B\\| | C | – |"
