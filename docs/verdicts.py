@@ -27,10 +27,13 @@ def read_records() -> dict[str, RunRecord]:
 
 def with_verdicts(readme: str) -> str:
     """The README with its overview written anew from the records."""
-    records = {
-        f"docs/studies/{record.study}.md" if record.study in STUDIES else f"docs/records/{name}.json": record
+    records = [
+        (
+            f"docs/studies/{record.study}.md" if record.study in STUDIES else f"docs/records/{name}.json",
+            record,
+        )
         for name, record in read_records().items()
-    }
+    ]
     before, rest = readme.split(START)
     _, after = rest.split(END)
     return before + START + verdict_overview_markdown(records) + END + after

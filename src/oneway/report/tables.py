@@ -191,17 +191,17 @@ def verdict_table_markdown(records: Mapping[str, RunRecord]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def verdict_overview_markdown(records: Mapping[str, RunRecord]) -> str:
+def verdict_overview_markdown(records: Sequence[tuple[str, RunRecord]]) -> str:
     """The verdicts of some runs as a Markdown table, a line per run: what it asks, and its claims by verdict.
 
-    Each run links to what is given with it.
+    Each run links to what stands before it.
     """
     verdicts = list(_STYLES)
     lines = [
         f"| Run | Asks | {' | '.join(verdict.capitalize() for verdict in verdicts)} |",
         "|---|---|---|---|---|",
     ]
-    for link, record in records.items():
+    for link, record in records:
         by_verdict = {
             verdict: [c["id"] for c in record.claims if c["verdict"] == verdict] for verdict in verdicts
         }

@@ -118,5 +118,5 @@ def test_overview_has_a_line_per_run_and_escapes() -> None:
     judged = CLAIM.judge({"a": Estimate(0.5, 0.4, 0.6, 2, "")}).to_dict()
     claims = [judged | {"id": "A", "verdict": "reproduced"}, judged | {"id": "B|", "verdict": "reproduced"}]
     claims.append(judged | {"id": "C", "verdict": "contradicted"})
-    text = verdict_overview_markdown({"s.md": record(claims=claims, title="<b>")})
+    text = verdict_overview_markdown([("s.md", record(claims=claims, title="<b>"))])
     assert text.splitlines()[2] == "| [s, 2 seeds](s.md) | &lt;b&gt; | A, B\\| | C | – |"
