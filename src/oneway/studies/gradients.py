@@ -77,8 +77,8 @@ def quick() -> Config:
 
 
 def standard() -> Config:
-    """Two layers of width 128, twice the pairs."""
-    return Config(pairs=120, model=Model(layers=2, width=128), training=Training(steps=300, every=30))
+    """Two layers of width 128, ninety pairs."""
+    return Config(pairs=90, model=Model(layers=2, width=128), training=Training(steps=300, every=100))
 
 
 def paper() -> Config:

@@ -66,14 +66,12 @@ class Config:
 
     xs: int = 100
     ys: int = 10
-    each: int = 20
+    each: int = 40
     model: Model = field(default_factory=lambda: Model(layers=2))
-    published: Training = field(default_factory=lambda: Training(steps=200, batch=64, learning_rate=0.01))
+    published: Training = field(default_factory=lambda: Training(steps=300, batch=64, learning_rate=0.01))
     knowing: Model = field(default_factory=Model)
-    competition: Training = field(default_factory=lambda: Training(steps=400, batch=64))
-    seeds: tuple[int, ...] = tuple(
-        range(10, 20)
-    )  # N4's chance level was corrected after a run of the seeds 0–9
+    competition: Training = field(default_factory=lambda: Training(steps=1000, batch=64))
+    seeds: tuple[int, ...] = tuple(range(20, 30))  # changed after runs of the seeds below, see LOG.md
 
 
 def quick() -> Config:
