@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -12,6 +13,8 @@ from oneway.facts.worlds import arrows
 from oneway.models.architecture import gpt2
 from oneway.models.transformer import initial_weights, logits
 from oneway.studies.reversal import CLAIMS, STUDY, Config, Model, Training, World, _Probe, measure
+from oneway.studies.sentence_training import Epochs
+from oneway.training.objectives import last_tokens_objective
 
 SMALL = Config(
     world=World(vocabulary=40),
@@ -59,6 +62,32 @@ def test_stacking_seeds_changes_no_number():
     joined = together.join(apart, on=keys, suffix="_apart")
     assert joined.height == together.height == apart.height > 0
     assert (joined["value"] - joined["value_apart"]).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("length", [1, 2])
+@pytest.mark.parametrize("drop", [None, torch.neg], ids=["whole", "dropped"])
+def test_every_tensor_follows_the_device(length, drop):
+    """Torch's device without data stands for a GPU: a product with a tensor left on the CPU would raise."""
+    worlds = [arrows(40, length, seed=seed) for seed in (0, 1)]
+    a = gpt2(vocab=42, context=2 * length, layers=2, width=8, heads=2)
+    weights = {n: w.to("meta").requires_grad_() for n, w in initial_weights(a, (0, 1)).items()}
+    batch = Epochs(np.stack([world.train for world in worlds]), (0, 1), 8, length, "meta")(0)
+    loss = last_tokens_objective("cross_entropy")(weights, a, batch._replace(drop=drop))
+    loss.sum().backward()
+    made = [
+        *batch[:4],
+        loss,
+        *(w.grad for w in weights.values()),
+        *_Probe(worlds, "meta")(weights, a).values(),
+    ]
+    assert {tensor.device.type for tensor in made} == {"meta"}
+
+
+def test_products_in_bfloat16_are_refused_off_the_cpu():
+    bfloat16 = replace(SMALL, training=replace(SMALL.training, matmul="bfloat16"))
+    STUDY.check(bfloat16)
+    with pytest.raises(ValueError, match="on cuda use float32"):
+        STUDY.check(replace(bfloat16, device="cuda"))
 
 
 def test_measures_are_taken_at_the_last_epoch_over_seeds():

@@ -163,7 +163,7 @@ def asked(sentences: "Int[Tensor, 'seed batch pos']", read: int) -> "Batch":
     targets = sentences[:, :, -read:].flatten(1)
     return Batch(
         tokens=sentences[:, :, :-1],
-        positions=torch.empty(0, dtype=torch.long),
+        positions=torch.empty(0, dtype=torch.long, device=sentences.device),
         targets=targets,
         weights=torch.ones_like(targets, dtype=torch.float32),
     )
