@@ -8,7 +8,7 @@ import sys
 import polars as pl
 import pytest
 
-# After ten epochs at the quick rate: training amplifies a difference of 1e-8 a step about fourfold an epoch.
+# After ten epochs at the quick rate: training amplifies the rounding of a step about fourfold an epoch.
 TOLERANCE = 0.01  # nats or probability
 PROGRAM = """
 import sys
