@@ -17,9 +17,10 @@ ALLOWED = {
     "report": {"evidence"},
     "runs": {"evidence", "report"},
     "models": {"evidence", "facts"},
-    "training": {"evidence", "facts", "models", "report"},
-    "recall": {"evidence", "facts", "models", "report"},
-    "studies": {"evidence", "facts", "models", "report", "runs", "training", "recall"},
+    "engine": {"evidence", "facts", "models", "report"},
+    "training": {"evidence", "engine", "facts", "models", "report"},
+    "recall": {"evidence", "engine", "facts", "models", "report"},
+    "studies": {"evidence", "engine", "facts", "models", "report", "runs", "training", "recall"},
 }
 NO_TORCH = ("facts", "evidence", "report", "runs")
 TOP = {"api", "cli", "__init__", "__main__"}

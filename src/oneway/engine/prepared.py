@@ -1,0 +1,79 @@
+"""A decoder made ready to run: embedding, layers, final norm, unembedding."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from oneway.engine.layer import Layer, standardised
+from oneway.engine.product import Product, product
+from oneway.models.decoder import Decoder
+from oneway.models.decoder_weights import DecoderWeights
+
+# Columns of the unembedding multiplied at a time: their logits stay in the cache while they are summed.
+TILE = 8192
+
+
+class Prepared:
+    """The form of a decoder, its weights by name, and its layers made ready."""
+
+    def __init__(self, form: Decoder, weights: DecoderWeights) -> None:
+        self.form, self.weights = form, weights
+        self.layers = tuple(Layer(form, block, index) for index, block in enumerate(weights.blocks))
+
+    def embedded(
+        self, tokens: Int[Tensor, "*batch pos"], start: int = 0
+    ) -> Float[Tensor, "*batch pos d_model"]:
+        """The residual stream before the first block, the first token being at position `start`."""
+        x = torch.nn.functional.embedding(tokens, self.weights.W_E)
+        if self.form.embedding_scale != 1:
+            x = x * self.form.embedding_scale
+        if self.weights.W_pos is not None:
+            x = x + self.weights.W_pos[start : start + tokens.shape[-1]]
+        return x
+
+    def final_norm(self, resid: Float[Tensor, "*n d_model"]) -> Float[Tensor, "*n d_model"]:
+        """The normed last residual stream."""
+        scaled = standardised(resid, self.form) * self.weights.ln_f_w
+        return scaled if self.weights.ln_f_b is None else scaled + self.weights.ln_f_b
+
+    def capped(self, logits: Tensor) -> Tensor:
+        """softcap · tanh(logits / softcap), where the family does that; in place."""
+        cap = self.form.softcap
+        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+
+    def logits(self, normed: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
+        """The scores of all tokens."""
+        out = torch.empty(len(normed), self.form.vocab, dtype=normed.dtype, device=normed.device)
+        for start, tile in self._tiles:
+            part = tile(normed)
+            out[:, start : start + part.shape[1]] = part
+        return self.capped(out)
+
+    def log_normaliser(self, normed: Float[Tensor, "n d_model"]) -> Float[Tensor, " n"]:
+        """log Σ exp(logits) over the vocabulary, without keeping the logits."""
+        top = torch.full((len(normed),), -torch.inf, dtype=normed.dtype, device=normed.device)
+        total = torch.zeros_like(top)
+        for _, tile in self._tiles:
+            part = self.capped(tile(normed))
+            new = torch.maximum(top, part.amax(1))
+            total.mul_((top - new).exp_()).add_(part.sub_(new[:, None]).exp_().sum(1))
+            top = new
+        return total.log_().add_(top)
+
+    def columns(
+        self, normed: Float[Tensor, "run batch d_model"], tokens: Int[Tensor, "batch answer"]
+    ) -> Float[Tensor, "run batch answer"]:
+        """The scores of some tokens only, each prompt's own."""
+        chosen = self.weights.W_U.T[tokens]  # [batch answer d_model]
+        return self.capped(torch.einsum("rbd,bad->rba", normed, chosen))
+
+    @cached_property
+    def _tiles(self) -> Sequence[tuple[int, Product]]:
+        unembedding = self.weights.W_U
+        return [
+            (start, product(unembedding[:, start : start + TILE], None))
+            for start in range(0, self.form.vocab, TILE)
+        ]
