@@ -115,3 +115,14 @@ def test_list_names_every_study_with_its_rules(tmp_path: Path):
     shown = json.loads(done.stdout)
     assert {"quick", "standard", "paper"} <= set(shown["reversal"]["recipes"])
     assert all(claim["rule"] and claim["source"] for study in shown.values() for claim in study["claims"])
+
+
+def test_check_proves_a_checkpoint(model: Path, tmp_path: Path):
+    done = oneway("check", "--model", str(model), "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 layers: proved in" in done.stdout
+    shown = json.loads(
+        oneway("check", "--model", str(model), "--device", "cpu", "--json", cwd=tmp_path).stdout
+    )
+    assert shown["holds"] is True
+    assert shown["sites"]["z"]["shape"] == [1, 5, 2, 8]

@@ -1,4 +1,4 @@
-"""The commands as Python calls: `oneway.audit`, `oneway.compare`, `oneway.train`, `oneway.run`, `oneway.demo`."""
+"""The commands as Python calls: `oneway.audit`, `check`, `compare`, `train`, `run`, `demo`, `write_report`."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
@@ -7,6 +7,7 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
+    from oneway.engine import Proof
     from oneway.evidence import RunRecord
     from oneway.facts import FactTable
     from oneway.models.checkpoint import Dtype, Source
@@ -76,6 +77,18 @@ def audit_run(
             result = AuditResult.load(directory.path, table)
         rmtree(workspace, ignore_errors=True)
     return result, directory.path
+
+
+def check(model: "Source", *, device: str = "auto") -> "Proof":
+    """Does the engine support this checkpoint? Shown on a few tokens: logits equal to the plain model's, every site's
+    shape, and that editing every site at every layer changes the logits.
+
+    `model`: a checkpoint directory, a hub name, or a (model, tokenizer) pair. `proof.holds` says whether it does,
+    `proof.cannot` what an architecture that the engine does not know is not offered. See `oneway.engine`.
+    """
+    from oneway.engine import prove_model
+
+    return prove_model(model, device=device)[1]
 
 
 def compare(

@@ -146,6 +146,26 @@ def audit(
 
 
 @app.command()
+def check(
+    model: Annotated[str, typer.Option(help="A checkpoint directory, a LoRA adapter's, or a hub name.")],
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Does the engine support this checkpoint? Proved on a few tokens; status 1 where it is not."""
+    from oneway.api import check as prove
+
+    proof = prove(model, device=device)
+    if as_json:
+        _print_json(proof.to_dict())
+    else:
+        from oneway.evidence.record import printable
+
+        typer.echo("\n".join(map(printable, proof.lines())))
+    if not proof.holds:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 def compare(
     before: Annotated[Path, typer.Argument(help="The folder of an audit.")],
     after: Annotated[Path, typer.Argument(help="The folder of another audit of the same facts.")],

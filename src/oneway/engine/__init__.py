@@ -10,8 +10,11 @@ engine.effects(tokens, heads, LogitDifference(right=…, wrong=…)).change    #
 """
 
 from oneway.engine.effects import Budget
-from oneway.engine.opened import Effects, Engine, open_model
+from oneway.engine.engine import Engine
+from oneway.engine.opened import Effects, Opened
+from oneway.engine.opening import open_model, prove_model
 from oneway.engine.patch import Frozen, Mean, Patch, Path, Resample, Zero
+from oneway.engine.proof import NotProven, Proof
 from oneway.engine.readout import AllLogits, LogitDifference, Logits, LogProbability, Readout, Residual
 from oneway.engine.settle import PatchError
 from oneway.engine.site import Kind, Site, SiteError
@@ -27,9 +30,12 @@ __all__ = [
     "LogitDifference",
     "Logits",
     "Mean",
+    "NotProven",
+    "Opened",
     "Patch",
     "PatchError",
     "Path",
+    "Proof",
     "Readout",
     "Resample",
     "Residual",
@@ -37,4 +43,5 @@ __all__ = [
     "SiteError",
     "Zero",
     "open_model",
+    "prove_model",
 ]

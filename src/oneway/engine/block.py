@@ -143,9 +143,9 @@ def _with_attention(
     flat, shape = z.reshape(-1, layer.form.heads * layer.form.d_head), (*z.shape[:3], layer.form.d_model)
     if layer.form.post_norms or tap.wants("head_out", "attn_out"):
         out = layer.attn_out(flat).view(shape)
-        if tap.wants("head_out"):
-            by_head = torch.einsum("rbphe,hed->rbphd", z, layer.weights.W_O)
-            out = out + (tap("head_out", by_head, positions) - by_head).sum(3)
+        for run, own in tap.one_by_one("head_out", len(z)):
+            by_head = torch.einsum("rbphe,hed->rbphd", z[run : run + 1], layer.weights.W_O)
+            out[run] += (own("head_out", by_head, positions) - by_head).sum(3)[0]
         return base + tap("attn_out", layer.after_attention(out), positions)
     return layer.attn_out.onto(flat, base.reshape(-1, layer.form.d_model)).view(shape)
 
@@ -176,22 +176,17 @@ def mlp_post(
         if layer.mlp_up is not None:
             post.mul_(layer.mlp_up(flat))
         return tap("mlp_post", post.view(shape), positions)
+    pre = layer.mlp_in(flat).view(shape)
+    up = None if layer.mlp_up is None else layer.mlp_up(flat).view(shape)
     if tap.wants("mlp_in"):
         given = tap("mlp_in", layer.mlp_input(standard), positions)
-        if tap.edits_any("mlp_in"):
-            return _mlp_post_of(layer, given, positions, tap)
-    pre = tap("mlp_pre", layer.mlp_in(flat).view(shape), positions)
+        for run in tap.edited_runs("mlp_in", len(given)):
+            # The folded matrix takes the input before the norm's scale: an edited input needs the one as it is.
+            pre[run] = layer.mlp_pre_of(given[run])
+            if up is not None:
+                up[run] = layer.mlp_up_of(given[run])
+    pre = tap("mlp_pre", pre, positions)
     if not tap.needs(AFTER_PRE):
         return None
     post = layer.activate(pre)
-    if layer.mlp_up is not None:
-        post = post.mul_(layer.mlp_up(flat).view(shape))
-    return tap("mlp_post", post, positions)
-
-
-def _mlp_post_of(layer: Layer, given: Tensor, positions: range, tap: Tap) -> Tensor:
-    """The same from an edited mlp_in, by the weights as they are: the folded ones take the input before the norm."""
-    post = layer.activate(tap("mlp_pre", layer.mlp_pre_of(given), positions))
-    if layer.mlp_up is not None:
-        post = post * layer.mlp_up_of(given)
-    return tap("mlp_post", post, positions)
+    return tap("mlp_post", post if up is None else post.mul_(up), positions)

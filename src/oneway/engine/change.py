@@ -51,7 +51,7 @@ def change(
     old = held(found, source(kind), index, positions)
     if kind == "embedding" or index is None:
         return edited(old, edits, runs, positions) - old
-    layer = model.layers[index]
+    layer = model.layer(index)
     if kind == "head_out":
         old = torch.einsum("rbphe,hed->rbphd", old, layer.weights.W_O)
     new = edited(old, edits, runs, positions)

@@ -9,10 +9,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from oneway.engine.forward import forward, goal_of
-from oneway.engine.prepared import Prepared
+from oneway.engine.path import edited_sites, followed, path_sites
+from oneway.engine.prepared import Prepared, ScoresOf
 from oneway.engine.readout import Readout
 from oneway.engine.rerun import Start, reaches, rerun, sites_of, start_of
-from oneway.engine.settle import PatchError, Settled, edited_sites, followed, path_sites
+from oneway.engine.settle import PatchError, Settled
 from oneway.engine.site import Site
 
 
@@ -61,7 +62,7 @@ def measured(
         goal=goal_of(wanted, model.form.layers, length),
         since=since if groups else None,
     )
-    without = readout(model, clean.found[at][None])[0]
+    without = readout(ScoresOf(model, clean.found[at][None]))[0]
     patched = without.expand(len(interventions), *without.shape).clone()
     for start, numbers in groups.items():
         rows = len(tokens) * (position + 1 - start.first)
@@ -70,5 +71,5 @@ def measured(
             some = numbers[first : first + step]
             runs = [followed(model, interventions[number], clean.found, length) for number in some]
             resid = rerun(model, clean, runs, start, until, position)
-            patched[some] = readout(model, resid)
+            patched[some] = readout(ScoresOf(model, resid))
     return without, patched

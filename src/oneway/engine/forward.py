@@ -95,7 +95,7 @@ def forward(
     x = ends("embedding", model.embedded(tokens[:, start : goal.stop], start)[None], span)
     for index, (past, tap) in enumerate(zip(before, taps, strict=True)):
         needed = goal.needed if index == goal.layer else span
-        x = block(model.layers[index], x, Span(span, needed), past, tap)
+        x = block(model.layer(index), x, Span(span, needed), past, tap)
         found |= tap.found
     if ends.wants(*FINAL):
         finish(model, x, goal.needed, ends)
@@ -138,7 +138,7 @@ def _beginning(model: Prepared, tokens: Int[Tensor, "one pos"], last: int) -> tu
     for index in range(last + 1):
         # The last layer is run for its keys and values only.
         tap = Tap(goal=frozenset(("k", "v")) if index == last else None, keeps=True)
-        x = block(model.layers[index], x, Span(span, span), None, tap)
+        x = block(model.layer(index), x, Span(span, span), None, tap)
         assert tap.past is not None
         pasts.append(tap.past)
     return tuple(pasts)

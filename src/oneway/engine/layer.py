@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from oneway.engine.product import activate, product
+from oneway.engine.product import Maker, activate, product
 from oneway.models.decoder import Decoder
 from oneway.models.decoder_weights import BlockWeights, flat, folded
 
@@ -13,21 +13,21 @@ from oneway.models.decoder_weights import BlockWeights, flat, folded
 class Layer:
     """One block: its form, its weights by name, and the products that it runs."""
 
-    def __init__(self, form: Decoder, weights: BlockWeights, index: int) -> None:
+    def __init__(self, form: Decoder, weights: BlockWeights, index: int, made: Maker = product) -> None:
         self.form, self.weights, self.index = form, weights, index
         self.attention = form.attention[index]
         w = weights
-        kv, kv_bias = torch.cat([flat(w.W_K), flat(w.W_V)], dim=1), None
+        kv, kv_bias = torch.cat([flat(w.W_K).T, flat(w.W_V).T]).T, None
         if w.b_K is not None and w.b_V is not None:
             kv_bias = torch.cat([w.b_K.flatten(), w.b_V.flatten()])
         q_bias = None if w.b_Q is None else w.b_Q.flatten()
         # Queries apart from keys and values: the last layer needs them at fewer positions.
-        self.q = product(*folded(w.ln1_w, w.ln1_b, flat(w.W_Q), q_bias))
-        self.kv = product(*folded(w.ln1_w, w.ln1_b, kv, kv_bias))
-        self.attn_out = product(w.W_O.flatten(0, 1), w.b_O)
-        self.mlp_in = product(*folded(w.ln2_w, w.ln2_b, w.W_in, w.b_in))
-        self.mlp_up = None if w.W_up is None else product(*folded(w.ln2_w, w.ln2_b, w.W_up, w.b_up))
-        self.mlp_out = product(w.W_out, w.b_out)
+        self.q = made(*folded(w.ln1_w, w.ln1_b, flat(w.W_Q), q_bias))
+        self.kv = made(*folded(w.ln1_w, w.ln1_b, kv, kv_bias))
+        self.attn_out = made(w.W_O.flatten(0, 1), w.b_O)
+        self.mlp_in = made(*folded(w.ln2_w, w.ln2_b, w.W_in, w.b_in))
+        self.mlp_up = None if w.W_up is None else made(*folded(w.ln2_w, w.ln2_b, w.W_up, w.b_up))
+        self.mlp_out = made(w.W_out, w.b_out)
 
     @property
     def sequential(self) -> bool:

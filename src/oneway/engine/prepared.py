@@ -9,19 +9,27 @@ from torch import Tensor
 
 from oneway.engine.layer import Layer, standardised
 from oneway.engine.product import Product, product
+from oneway.engine.readout import Scores
 from oneway.models.decoder import Decoder
 from oneway.models.decoder_weights import DecoderWeights
 
 # Columns of the unembedding multiplied at a time: their logits stay in the cache while they are summed.
 TILE = 8192
+FEW = 32  # rows for which the unembedding is not worth being made ready
 
 
 class Prepared:
-    """The form of a decoder, its weights by name, and its layers made ready."""
+    """The form of a decoder, its weights by name, and its layers made ready one by one as they are needed."""
 
     def __init__(self, form: Decoder, weights: DecoderWeights) -> None:
         self.form, self.weights = form, weights
-        self.layers = tuple(Layer(form, block, index) for index, block in enumerate(weights.blocks))
+        self._ready: dict[int, Layer] = {}
+
+    def layer(self, index: int) -> Layer:
+        """A layer, made ready when it is first asked for."""
+        if index not in self._ready:
+            self._ready[index] = Layer(self.form, self.weights.blocks[index], index)
+        return self._ready[index]
 
     def embedded(
         self, tokens: Int[Tensor, "*batch pos"], start: int = 0
@@ -46,6 +54,8 @@ class Prepared:
 
     def logits(self, normed: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
         """The scores of all tokens."""
+        if len(normed) < FEW:
+            return self.capped(normed @ self.weights.W_U)
         out = torch.empty(len(normed), self.form.vocab, dtype=normed.dtype, device=normed.device)
         for start, tile in self._tiles:
             part = tile(normed)
@@ -77,3 +87,23 @@ class Prepared:
             (start, product(unembedding[:, start : start + TILE], None))
             for start in range(0, self.form.vocab, TILE)
         ]
+
+
+class ScoresOf(Scores):
+    """Scores computed from the residual stream, and only those that are asked for."""
+
+    def __init__(self, model: Prepared, resid: Float[Tensor, "run batch d_model"]) -> None:
+        self._model, self.resid = model, resid
+
+    @cached_property
+    def _normed(self) -> Float[Tensor, "run batch d_model"]:
+        return self._model.final_norm(self.resid)
+
+    def columns(self, answers: Int[Tensor, "batch answer"]) -> Float[Tensor, "run batch answer"]:
+        return self._model.columns(self._normed, answers)
+
+    def log_normaliser(self) -> Float[Tensor, "run batch"]:
+        return self._model.log_normaliser(self._normed.flatten(0, 1)).view(self.resid.shape[:2])
+
+    def logits(self) -> Float[Tensor, "run batch vocab"]:
+        return self._model.logits(self._normed.flatten(0, 1)).view(*self.resid.shape[:2], -1)

@@ -8,8 +8,23 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from oneway.engine.prepared import Prepared
-from oneway.models.decoder import Decoder
+
+class Scores(ABC):
+    """The end of some runs at one position: the residual stream that was asked for, and what follows from it."""
+
+    resid: Float[Tensor, "run batch d_model"]
+
+    @abstractmethod
+    def columns(self, answers: Int[Tensor, "batch answer"]) -> Float[Tensor, "run batch answer"]:
+        """The scores of some tokens, each prompt's own."""
+
+    @abstractmethod
+    def log_normaliser(self) -> Float[Tensor, "run batch"]:
+        """log Σ exp(scores) over the vocabulary."""
+
+    @abstractmethod
+    def logits(self) -> Float[Tensor, "run batch vocab"]:
+        """The scores of all tokens."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -21,12 +36,12 @@ class Readout(ABC):
 
     position: int = -1
 
-    def layer(self, form: Decoder) -> int:
-        """The layer after which the residual stream is read."""
-        return form.layers - 1
+    def layer(self, layers: int) -> int:
+        """The layer after which the residual stream is read, of a model of so many."""
+        return layers - 1
 
     @abstractmethod
-    def __call__(self, model: Prepared, resid: Float[Tensor, "run batch d_model"]) -> Tensor:
+    def __call__(self, scores: Scores) -> Tensor:
         """The measure, [run batch …]."""
 
     def of(self, rows: slice) -> Self:
@@ -43,11 +58,9 @@ class LogitDifference(Readout):
     right: Int[Tensor, " batch"]
     wrong: Int[Tensor, " batch"]
 
-    def __call__(
-        self, model: Prepared, resid: Float[Tensor, "run batch d_model"]
-    ) -> Float[Tensor, "run batch"]:
+    def __call__(self, scores: Scores) -> Float[Tensor, "run batch"]:
         answers = torch.stack((self.right, self.wrong), dim=1)
-        right, wrong = model.columns(model.final_norm(resid), answers).unbind(2)
+        right, wrong = scores.columns(answers).unbind(2)
         return right - wrong
 
 
@@ -57,10 +70,8 @@ class Logits(Readout):
 
     answers: Int[Tensor, "batch answer"]
 
-    def __call__(
-        self, model: Prepared, resid: Float[Tensor, "run batch d_model"]
-    ) -> Float[Tensor, "run batch answer"]:
-        return model.columns(model.final_norm(resid), self.answers)
+    def __call__(self, scores: Scores) -> Float[Tensor, "run batch answer"]:
+        return scores.columns(self.answers)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -69,22 +80,16 @@ class LogProbability(Readout):
 
     answer: Int[Tensor, " batch"]
 
-    def __call__(
-        self, model: Prepared, resid: Float[Tensor, "run batch d_model"]
-    ) -> Float[Tensor, "run batch"]:
-        normed = model.final_norm(resid)
-        score = model.columns(normed, self.answer[:, None])[..., 0]
-        return score - model.log_normaliser(normed.flatten(0, 1)).view(score.shape)
+    def __call__(self, scores: Scores) -> Float[Tensor, "run batch"]:
+        return scores.columns(self.answer[:, None])[..., 0] - scores.log_normaliser()
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class AllLogits(Readout):
     """The scores of all tokens."""
 
-    def __call__(
-        self, model: Prepared, resid: Float[Tensor, "run batch d_model"]
-    ) -> Float[Tensor, "run batch vocab"]:
-        return model.logits(model.final_norm(resid).flatten(0, 1)).view(*resid.shape[:2], -1)
+    def __call__(self, scores: Scores) -> Float[Tensor, "run batch vocab"]:
+        return scores.logits()
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -93,10 +98,8 @@ class Residual(Readout):
 
     after: int
 
-    def layer(self, form: Decoder) -> int:
+    def layer(self, layers: int) -> int:
         return self.after
 
-    def __call__(
-        self, model: Prepared, resid: Float[Tensor, "run batch d_model"]
-    ) -> Float[Tensor, "run batch d_model"]:
-        return resid
+    def __call__(self, scores: Scores) -> Float[Tensor, "run batch d_model"]:
+        return scores.resid

@@ -103,7 +103,7 @@ def rerun(
         tap = NOTHING
         if start.edited:
             tap = Tap(edits=tuple(e for e in edits if e.site.layer == index))
-        x = block(model.layers[index], x, Span(fresh, want), clean.pasts[index], tap)
+        x = block(model.layer(index), x, Span(fresh, want), clean.pasts[index], tap)
         fresh = want
     return x[:, :, position - fresh.start]
 
@@ -118,7 +118,7 @@ def _entered(
     if start.kind in BEFORE_BLOCK:
         own = tuple(edit for edit in edits if edit.site.kind == start.kind)
         return edited(held(clean.found, "resid_pre", start.layer, start.fresh), own, runs, start.fresh)
-    layer = model.layers[start.layer - 1]
+    layer = model.layer(start.layer - 1)
     own = tuple(edit for edit in edits if edit.site.layer == layer.index)
     kind = _base(start.kind, model)
     base = held(clean.found, kind, layer.index, start.fresh) + change(

@@ -7,14 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from oneway.engine.block import Span, block, with_mlp
-from oneway.engine.change import change, held, sites, source
-from oneway.engine.patch import Frozen, Intervention, Mean, Patch, Path, Resample, Zero, parts
-from oneway.engine.prepared import Prepared
-from oneway.engine.site import Kind, Site, checked, shape_of
-from oneway.engine.tap import Edit, Tap
-
-Read = Callable[[Sequence[Site]], Mapping[Site, Tensor]]
+from oneway.engine.patch import Frozen, Intervention, Mean, Patch, Path, Resample, Value, Zero, parts
+from oneway.engine.site import Site
+from oneway.engine.tap import Edit
 
 
 class PatchError(ValueError):
@@ -41,172 +36,59 @@ class Settled:
 
 
 def settle(
-    model: Prepared, batch: int, length: int, interventions: Sequence[Intervention], read: Read
+    interventions: Sequence[Intervention],
+    *,
+    check: Callable[[Site], Site],
+    shape: Callable[[Site], tuple[int, ...]],
+    like: Tensor,
+    read: Callable[[Sequence[Site]], Mapping[Site, Tensor]],
 ) -> list[Settled]:
-    """Check every site, and give every patch its values.
+    """Check every site, and give every patch its values, of the number format and on the device of `like`.
 
-    `read` reads sites in a run of all prompts without interventions; it is called once, if a form of a value
-    needs that. Raises SiteError and PatchError.
+    `check` and `shape` are told sites; `read` reads them in a run of all prompts without interventions, and is
+    called once if a form of a value needs it. Raises SiteError and PatchError.
     """
     told = [parts(intervention) for intervention in interventions]
-    patches = [part.sender if isinstance(part, Path) else part for parts_ in told for part in parts_]
-    sites = {patch.site: checked(patch.site, model.form, length) for patch in patches}
+    patches = [part.sender if isinstance(part, Path) else part for own in told for part in own]
+    sites = {patch.site: check(patch.site) for patch in patches}
     formed = [sites[p.site] for p in patches if isinstance(p.value, Mean | Resample | Frozen)]
     clean = read(list(dict.fromkeys(formed))) if formed else {}
 
     def edit(patch: Patch) -> Edit:
         site = sites[patch.site]
-        return Edit(site, _value(patch, site, clean, model, batch, length))
+        try:
+            return Edit(
+                site, _value(patch.value, site, clean).to(like.device, like.dtype).broadcast_to(shape(site))
+            )
+        except RuntimeError:
+            assert isinstance(patch.value, Tensor)
+            raise PatchError(
+                f"{site}: a value of shape {list(patch.value.shape)} does not fit the site's shape {list(shape(site))}"
+            ) from None
 
     settled = []
-    for parts_ in told:
+    for own in told:
         paths: dict[Site, tuple[Edit, ...]] = defaultdict(tuple)
-        for part in parts_:
+        for part in own:
             if isinstance(part, Path):
-                receiver = checked(part.receiver, model.form, length)
-                _check_path(sites[part.sender.site], receiver, model)
-                paths[receiver] += (edit(part.sender),)
-        settled.append(Settled(tuple(edit(p) for p in parts_ if isinstance(p, Patch)), dict(paths)))
+                paths[check(part.receiver)] += (edit(part.sender),)
+        settled.append(Settled(tuple(edit(p) for p in own if isinstance(p, Patch)), dict(paths)))
     return settled
 
 
-def _value(
-    patch: Patch, site: Site, clean: Mapping[Site, Tensor], model: Prepared, batch: int, length: int
-) -> Tensor:
-    match patch.value:
+def _value(value: Value, site: Site, clean: Mapping[Site, Tensor]) -> Tensor:
+    match value:
         case Mean():
-            value = clean[site].mean(0, keepdim=True)
+            return clean[site].mean(0, keepdim=True)
         case Frozen():
-            value = clean[site]
+            return clean[site]
         case Resample(source):
+            batch = len(clean[site])
             if len(source) != batch or not all(0 <= prompt < batch for prompt in source):
                 raise PatchError(
                     f"{site}: a source is needed for each of the {batch} prompts, from 0 to {batch - 1}"
                 )
-            value = clean[site][list(source)]
+            return clean[site][list(source)]
         case Zero():
-            value = torch.zeros(())
-        case _:
-            value = patch.value
-    shape = shape_of(site, model.form, batch, length)
-    weight = model.weights.W_E
-    try:
-        return value.to(weight.device, weight.dtype).broadcast_to(shape)
-    except RuntimeError:
-        raise PatchError(
-            f"{site}: a value of shape {list(value.shape)} does not fit the site's shape {list(shape)}"
-        ) from None
-
-
-# Where in its block a sender writes to the residual stream: with attention (0) or with the MLP (1).
-SENDERS: dict[Kind, int] = {
-    "embedding": -1,
-    "z": 0,
-    "head_out": 0,
-    "attn_out": 0,
-    "mlp_post": 1,
-    "mlp_out": 1,
-}
-PROJECTIONS: tuple[Kind, ...] = ("q", "k", "v")
-MIXING: tuple[Kind, ...] = ("pattern", "z", "attn_out")
-OF_MLP: tuple[Kind, ...] = ("mlp_in", "mlp_pre", "mlp_post", "mlp_out")
-FINAL: tuple[Kind, ...] = ("final_norm", "logits")
-RECEIVERS = (*PROJECTIONS, *MIXING, *OF_MLP, *FINAL)
-
-
-def _check_path(sender: Site, receiver: Site, model: Prepared) -> None:
-    """Raises PatchError where the sender does not write, the receiver does not read, or the path leads backwards."""
-    if sender.kind not in SENDERS:
-        raise PatchError(f"{sender} does not write to the residual stream; senders are {', '.join(SENDERS)}")
-    if receiver.kind not in RECEIVERS:
-        raise PatchError(
-            f"{receiver} does not read the residual stream; receivers are {', '.join(RECEIVERS)}"
-        )
-    written = (-1 if sender.layer is None else sender.layer, SENDERS[sender.kind])
-    late = receiver.kind in OF_MLP and model.form.block == "sequential"
-    read = (model.form.layers if receiver.layer is None else receiver.layer, int(late))
-    if written >= read:
-        raise PatchError(f"there is no path from {sender} to {receiver}: the sender writes after it reads")
-
-
-def path_sites(settled: Settled, model: Prepared, length: int) -> list[Site]:
-    """What a run without interventions must read so that the paths can be followed."""
-    found = []
-    for receiver, senders in settled.paths.items():
-        kind, layer = _input_of(receiver, model)
-        found += sites(kind, layer, _reading(receiver, senders, length))
-        for edit in senders:
-            found += sites(source(edit.site.kind), edit.site.layer, _positions(edit.site, length))
-    return found
-
-
-def followed(
-    model: Prepared, settled: Settled, found: Mapping[Site, Tensor], length: int
-) -> tuple[Edit, ...]:
-    """All edits of an intervention: its own, and for every path what its receiver then computes."""
-    edits = settled.edits
-    for receiver, senders in settled.paths.items():
-        positions = _reading(receiver, senders, length)
-        kind, layer = _input_of(receiver, model)
-        resid = held(found, kind, layer, positions).clone()
-        for edit in senders:
-            written = _positions(edit.site, length)
-            both = range(max(written.start, positions.start), min(written.stop, positions.stop))
-            if len(both):
-                added = change(model, found, (edit,), 1, written)
-                to, by = both.start - positions.start, both.start - written.start
-                resid[:, :, to : to + len(both)] += added[:, :, by : by + len(both)]
-        edits += (_received(model, receiver, resid, positions),)
-    return edits
-
-
-def _input_of(receiver: Site, model: Prepared) -> tuple[Kind, int]:
-    """The residual stream that a receiver reads."""
-    if receiver.layer is None:
-        return "resid_post", model.form.layers - 1
-    late = receiver.kind in OF_MLP and model.form.block == "sequential"
-    return "resid_mid" if late else "resid_pre", receiver.layer
-
-
-def _positions(site: Site, length: int) -> range:
-    return range(length) if site.position is None else range(site.position, site.position + 1)
-
-
-def _reading(receiver: Site, senders: Sequence[Edit], length: int) -> range:
-    """The positions at which what a receiver computes is computed anew: one, if it is one, else all."""
-    if receiver.kind in MIXING:
-        return range(length)
-    if receiver.position is not None:
-        return _positions(receiver, length)
-    written = {edit.site.position for edit in senders}
-    position = written.pop() if len(written) == 1 else None
-    return range(length) if position is None else range(position, position + 1)
-
-
-def edited_sites(settled: Settled, model: Prepared, length: int) -> list[Site]:
-    """The sites of all edits that `followed` gives."""
-    found = [edit.site for edit in settled.edits]
-    for receiver, senders in settled.paths.items():
-        found.append(_received_site(model, receiver, _reading(receiver, senders, length)))
-    return found
-
-
-def _received_site(model: Prepared, receiver: Site, positions: range) -> Site:
-    position = positions.start if len(positions) == 1 and receiver.kind not in MIXING else receiver.position
-    if receiver.layer is None:  # what the scores read is the last residual stream
-        return Site("resid_post", model.form.layers - 1, position=position)
-    return replace(receiver, position=position)
-
-
-def _received(model: Prepared, receiver: Site, resid: Tensor, positions: range) -> Edit:
-    """The edit that puts at the receiver what it computes from a changed residual stream."""
-    site = _received_site(model, receiver, positions)
-    if receiver.layer is None:
-        return Edit(site, resid[0] if site.position is None else resid[0, :, 0])
-    layer = model.layers[receiver.layer]
-    tap = Tap(reads=(site,), goal=frozenset((receiver.kind,)))
-    if receiver.kind in OF_MLP:
-        with_mlp(layer, layer.standardised(resid), resid, positions, tap)
-    else:
-        block(layer, resid, Span(positions, positions), None, tap)
-    return Edit(site, tap.found[site][0])
+            return torch.zeros(())
+    return value

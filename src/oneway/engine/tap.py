@@ -1,7 +1,7 @@
 """What is read and edited at one layer while its block runs."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -55,8 +55,17 @@ class Tap:
         """Whether any of these kinds is read or edited here."""
         return any(site.kind in kinds for site in self.reads) or any(e.site.kind in kinds for e in self.edits)
 
-    def edits_any(self, *kinds: Kind) -> bool:
-        return any(edit.site.kind in kinds for edit in self.edits)
+    def edited_runs(self, kind: Kind, runs: int) -> Iterable[int]:
+        """The runs, of so many, in which this kind is edited."""
+        edited = {edit.run for edit in self.edits if edit.site.kind == kind}
+        return range(runs) if None in edited else sorted(run for run in edited if run is not None)
+
+    def one_by_one(self, kind: Kind, runs: int) -> "Iterator[tuple[int, Tap]]":
+        """The runs in which this kind is read or edited, each with the tap of that run alone."""
+        read = any(site.kind == kind for site in self.reads)
+        for run in range(runs) if read else self.edited_runs(kind, runs):
+            own = tuple(replace(edit, run=None) for edit in self.edits if edit.run in (run, None))
+            yield run, Tap(self.reads, own, found=self.found)
 
     def needs(self, kinds: Iterable[Kind]) -> bool:
         """Whether the layer is run for any of these kinds."""

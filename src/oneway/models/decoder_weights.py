@@ -89,8 +89,8 @@ class DecoderWeights:
 
 
 def flat(weight: Float[Tensor, "head d_model d_head"]) -> Float[Tensor, "d_model head_d_head"]:
-    """The heads side by side, as one matrix: [d_model, head · d_head]."""
-    return weight.transpose(0, 1).flatten(1)
+    """The heads side by side, as one matrix: [d_model, head · d_head], a transpose in memory as most families' own."""
+    return weight.transpose(1, 2).flatten(0, 1).T
 
 
 def folded(

@@ -1,0 +1,129 @@
+"""A decoder of a known family opened: read any site, edit any site, measure many interventions."""
+
+from collections.abc import Sequence
+from typing import get_args
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from oneway.engine.effects import Budget, measured
+from oneway.engine.forward import forward
+from oneway.engine.opened import Effects, Opened
+from oneway.engine.patch import Intervention, Patch, Path
+from oneway.engine.path import check_paths, followed, path_sites
+from oneway.engine.prepared import Prepared
+from oneway.engine.readout import Readout
+from oneway.engine.settle import Settled, settle
+from oneway.engine.site import Kind, Site, checked, shape_of
+from oneway.engine.tap import Edit
+from oneway.models.decoder import Decoder
+from oneway.models.decoder_weights import DecoderWeights
+from oneway.report.progress import progress
+
+
+class Engine(Opened):
+    """A decoder of a known family, whose every site can be read and written."""
+
+    kinds = get_args(Kind)
+    cannot = ()
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        name: str = "",
+        budget: Budget | None = None,
+    ) -> None:
+        self.prepared, self.tokenizer, self.name = prepared, tokenizer, name
+        self.budget = budget or Budget()
+        form = prepared.form
+        self.architecture, self.layers = form.family, form.layers
+        self.vocab, self.context = form.vocab, form.context
+        self.device = prepared.weights.W_E.device
+
+    @property
+    def form(self) -> Decoder:
+        return self.prepared.form
+
+    @property
+    def weights(self) -> DecoderWeights:
+        """The weights as the field reads them."""
+        return self.prepared.weights
+
+    def shape_of(self, site: Site, batch: int, length: int) -> tuple[int, ...]:
+        return shape_of(site, self.form, batch, length)
+
+    def run(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        reads: Sequence[Site],
+        patches: Sequence[Patch | Path] = (),
+    ) -> dict[Site, Tensor]:
+        """See `Opened.run`. Only what the reads depend on is computed."""
+        tokens = self.checked_tokens(tokens)
+        batch, length = tokens.shape
+        sites = {site: checked(site, self.form, length) for site in reads}
+        wanted, w = list(dict.fromkeys(sites.values())), self.weights.W_E
+        settled = self._settled(tokens, [tuple(patches)])[0]
+        joined = {
+            site: torch.empty(shape_of(site, self.form, batch, length), dtype=w.dtype, device=w.device)
+            for site in wanted
+        }
+        with progress("prompts") as advance:
+            for rows in self._prompts_at_a_time(batch, length):
+                edits = self._edits(tokens[rows], settled.of(rows))
+                for site, value in forward(self.prepared, tokens[rows], wanted, edits).found.items():
+                    joined[site][rows] = value
+                advance(rows.stop, batch)
+        return {asked: joined[site] for asked, site in sites.items()}
+
+    def _settled(
+        self, tokens: Int[Tensor, "batch pos"], interventions: Sequence[Intervention]
+    ) -> list[Settled]:
+        batch, length = tokens.shape
+        settled = settle(
+            interventions,
+            check=lambda site: checked(site, self.form, length),
+            shape=lambda site: self.shape_of(site, batch, length),
+            like=self.weights.W_E,
+            read=lambda sites: self.run(tokens, sites),
+        )
+        for one in settled:
+            check_paths(one, self.prepared)
+        return settled
+
+    def _edits(self, tokens: Int[Tensor, "batch pos"], settled: Settled) -> tuple[Edit, ...]:
+        if not settled.paths:
+            return settled.edits
+        clean = forward(self.prepared, tokens, path_sites(settled, self.prepared, tokens.shape[1]))
+        return followed(self.prepared, settled, clean.found, tokens.shape[1])
+
+    def effects(
+        self, tokens: Int[Tensor, "batch pos"], interventions: Sequence[Intervention], readout: Readout
+    ) -> Effects:
+        """See `Opened.effects`. Each run computes only the positions and layers that its intervention can reach."""
+        tokens = self.checked_tokens(tokens)
+        batch, length = tokens.shape
+        at = checked(
+            Site("resid_post", readout.layer(self.form.layers), position=readout.position), self.form, length
+        )
+        settled = self._settled(tokens, interventions)
+        clean, patched = [], []
+        with progress("interventions") as advance:
+            for rows in self._prompts_at_a_time(batch, length):
+                own, here = [one.of(rows) for one in settled], readout.of(rows)
+                without, with_ = measured(self.prepared, tokens[rows], own, here, at, self.budget.activation)
+                clean.append(without)
+                patched.append(with_)
+                advance(rows.stop, batch)
+        return Effects(torch.cat(patched, dim=1), torch.cat(clean))
+
+    def _prompts_at_a_time(self, batch: int, length: int) -> list[slice]:
+        """Slices of the prompts, so many at a time as the budget allows."""
+        form, size = self.form, self.weights.W_E.element_size()
+        kept = 2 * form.layers * (form.heads + form.kv_heads) * form.d_head * size * length
+        wide = form.d_mlp * size * length
+        step = max(1, min(self.budget.kept // kept, 8 * self.budget.activation // wide))
+        return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]

@@ -1,0 +1,55 @@
+"""From a checkpoint to an opened model that has proved itself."""
+
+from typing import Literal
+
+import torch
+
+from oneway.engine.engine import Engine
+from oneway.engine.hooked import Hooked
+from oneway.engine.opened import Opened
+from oneway.engine.prepared import Prepared
+from oneway.engine.proof import Proof, prove
+from oneway.models.checkpoint import Checkpoint, Loading, Source, load_checkpoint
+from oneway.models.families import UnknownFamily, read_decoder
+
+Precision = Literal["float32", "float64"]
+
+
+def open_model(source: Source, *, device: str = "auto", precision: Precision = "float32") -> Opened:
+    """Open a checkpoint: a directory, a hub name, or a (model, tokenizer) pair, which is left as it is.
+
+    Its weights are computed with in float32, whatever they are stored in (bfloat16 destroys the effects of single
+    neurons), or in float64. A known family becomes an `Engine`; any other architecture is run by its own code with
+    hooks, `Hooked`, and says in `cannot` what that does not do. Either is proved first, see `prove_model`.
+
+    Raises CheckpointError where the checkpoint does not load, NotProven where the proof fails, and UnknownFamily
+    where there is nothing to put hooks on.
+    """
+    opened, proof = prove_model(source, device=device, precision=precision)
+    proof.check()
+    return opened
+
+
+def prove_model(
+    source: Source, *, device: str = "auto", precision: Precision = "float32"
+) -> tuple[Opened, Proof]:
+    """An opened model, and what it showed on a few tokens: logits equal to the plain model's, the shape of every
+    site, and that editing every site at every layer changes the logits."""
+    checkpoint = load_checkpoint(source, Loading(device=device, dtype="float32"))
+    opened = opened_checkpoint(checkpoint, precision)
+    return opened, prove(opened, checkpoint.model)
+
+
+def opened_checkpoint(checkpoint: Checkpoint, precision: Precision = "float32") -> Opened:
+    """A loaded checkpoint opened, not proved."""
+    try:
+        form, weights = read_decoder(checkpoint.model)
+    except UnknownFamily as unknown:
+        if precision == "float64":
+            raise UnknownFamily(
+                f"{unknown}; its own code computes parts in float32, so float64 is not offered"
+            ) from None
+        return Hooked(checkpoint.model, checkpoint.tokenizer, checkpoint.name, str(unknown))
+    if precision == "float64":
+        weights = weights.to(torch.float64)
+    return Engine(Prepared(form, weights), checkpoint.tokenizer, checkpoint.name)

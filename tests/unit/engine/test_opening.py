@@ -1,0 +1,158 @@
+"""What a model shows when it is opened, and what is said where it cannot be opened or has not this or that."""
+
+import pytest
+import torch
+from tiny import tiny_model
+from transformers import OPTConfig, OPTForCausalLM, PhiConfig, PhiForCausalLM
+
+from oneway.engine import (
+    Engine,
+    LogitDifference,
+    LogProbability,
+    Mean,
+    NotProven,
+    Patch,
+    PatchError,
+    Path,
+    Residual,
+    Site,
+    SiteError,
+    Zero,
+)
+from oneway.engine.opening import open_model, opened_checkpoint, prove_model
+from oneway.engine.proof import prove
+from oneway.models.checkpoint import Checkpoint, CheckpointError
+from oneway.models.tokens import word_tokenizer
+
+WORDS = [f"w{number}" for number in range(90)]
+SHAPE = {"vocab_size": 101, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
+
+
+def phi():
+    torch.manual_seed(0)
+    return PhiForCausalLM(PhiConfig(**SHAPE, intermediate_size=40)).eval()
+
+
+def opt():
+    return OPTForCausalLM(
+        OPTConfig(**SHAPE, ffn_dim=40, max_position_embeddings=64, word_embed_proj_dim=32)
+    ).eval()
+
+
+def checkpoint(model):
+    return Checkpoint(model, word_tokenizer([" ".join(WORDS)]), "m")
+
+
+def test_every_family_proves_itself(model, engine):
+    proof = prove(engine, model)
+    proof.check()
+    assert proof.difference < 1e-5
+    assert set(proof.sites) == set(engine.kinds)
+    assert all(site.moved > 1e-3 for site in proof.sites.values())
+
+
+def test_a_model_that_computes_something_else_is_not_proven(engine, model):
+    """As one whose code was changed in memory: here, its embedding."""
+    other = type(model)(model.config).eval()
+    proof = prove(engine, other)
+    assert not proof.holds
+    with pytest.raises(NotProven, match=r"the engine's logits differ by .* from the plain model's"):
+        proof.check()
+
+
+def test_a_layer_that_does_nothing_is_named():
+    model = tiny_model("llama3")
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight.zero_()
+    proof = prove(opened_checkpoint(checkpoint(model)), model)
+    assert {"mlp_in(layer 1)", "mlp_pre(layer 1)", "mlp_post(layer 1)"} == set(proof.idle)
+    with pytest.raises(NotProven, match="editing mlp_in"):
+        proof.check()
+
+
+def test_a_pair_in_memory_is_opened_and_reads_its_prompts():
+    engine = open_model((tiny_model("neox"), word_tokenizer([" ".join(WORDS)])))
+    assert engine.tokens(["w0 w1", "w2 w3"]).shape == (2, 3)  # with the beginning of the text
+    with pytest.raises(ValueError, match="the prompts have 2, 3 tokens: group them by length"):
+        engine.tokens(["w0", "w1 w2"])
+
+
+def test_float64_is_closer_to_itself_than_float32_is():
+    pair, ids = (tiny_model("qwen3"), word_tokenizer([" ".join(WORDS)])), torch.arange(6)[None]
+    single, double = open_model(pair), open_model(pair, precision="float64")
+    read = Site("logits")
+    found = double.run(ids, [read])[read]
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(single.run(ids, [read])[read].double(), found, rtol=0, atol=1e-5)
+
+
+def test_an_unknown_architecture_is_read_through_hooks_and_says_what_it_cannot():
+    model = phi()
+    opened = opened_checkpoint(checkpoint(model))
+    proof = prove(opened, model)
+    assert proof.holds
+    assert proof.difference == 0
+    assert "the architecture 'phi' is not read here" in opened.cannot[0]
+    assert {"attn_out", "mlp_in", "mlp_out"} < set(opened.kinds)
+    ids = torch.arange(12).view(2, 6)
+    for asked, error, said in (
+        (Site("z", 0), SiteError, "there are only embedding, resid_pre, resid_post"),
+        (Site("attn_out", 3), SiteError, "the model has layers 0 to 2"),
+        (Site("attn_out", 0, head=1), SiteError, "do not tell heads and neurons apart"),
+        (Site("attn_out", 0, position=6), SiteError, "the prompts have 6 tokens"),
+    ):
+        with pytest.raises(error) as raised:
+            opened.run(ids, [asked])
+        assert said in str(raised.value)
+    with pytest.raises(PatchError, match="path patches need a family that the engine knows"):
+        opened.run(ids, [Site("logits")], [Path(Patch(Site("mlp_out", 0), Zero()), Site("logits"))])
+
+
+def test_hooks_give_what_the_engine_gives_on_a_family_that_both_read(tokens):
+    """The same calls, the same numbers; nothing stays in the model."""
+    from oneway.engine.hooked import Hooked
+
+    model = tiny_model("llama3")
+    engine, hooked = opened_checkpoint(checkpoint(model)), Hooked(model, None, "m", "a test")
+    assert isinstance(engine, Engine)
+    reads = [Site(kind, 1) for kind in hooked.kinds if kind not in ("embedding", "final_norm", "logits")]
+    reads += [Site("embedding"), Site("final_norm"), Site("logits", position=-1)]
+    patches = [Patch(Site("mlp_out", 0, position=3), Mean()), Patch(Site("resid_pre", 2, position=5), Zero())]
+    ours, theirs = engine.run(tokens, reads, patches), hooked.run(tokens, reads, patches)
+    for read in reads:
+        torch.testing.assert_close(ours[read], theirs[read], rtol=0, atol=1e-4)
+    right, wrong = torch.arange(5), torch.arange(5) + 50
+    for readout in (
+        LogitDifference(right=right, wrong=wrong),
+        LogProbability(answer=right),
+        Residual(after=1, position=6),
+    ):
+        own, other = (m.effects(tokens, [*patches, tuple(patches)], readout) for m in (engine, hooked))
+        torch.testing.assert_close(own.patched, other.patched, rtol=0, atol=1e-4)
+        torch.testing.assert_close(own.clean, other.clean, rtol=0, atol=1e-4)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_outputs_that_do_not_add_up_to_the_block_are_not_offered():
+    opened = opened_checkpoint(checkpoint(opt()))
+    assert opened.kinds == ("embedding", "resid_pre", "resid_post", "final_norm", "logits")
+    assert any(what.startswith("no attn_out, mlp_in and mlp_out") for what in opened.cannot)
+
+
+def test_a_checkpoint_with_a_tensor_missing_or_broken_is_refused_by_name(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    model, tokenizer = tiny_model("gpt2"), word_tokenizer([" ".join(WORDS)])
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    _, proof = prove_model(tmp_path, device="cpu")
+    assert proof.holds
+    file = tmp_path / "model.safetensors"
+    whole = load_file(file)
+    name = next(key for key in whole if key.endswith("h.1.mlp.c_fc.weight"))
+    save_file({k: v for k, v in whole.items() if k != name}, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="lacks 1 weights of a GPT2LMHeadModel"):
+        open_model(tmp_path, device="cpu")
+    save_file(whole | {name: torch.full_like(whole[name], torch.nan)}, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"c_fc\.weight.* holds .* values that are NaN or infinite"):
+        open_model(tmp_path, device="cpu")
