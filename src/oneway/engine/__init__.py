@@ -13,7 +13,7 @@ from oneway.engine.effects import Budget
 from oneway.engine.engine import Engine
 from oneway.engine.opened import Effects, Opened
 from oneway.engine.opening import open_model, prove_model
-from oneway.engine.patch import Frozen, Mean, Patch, Path, Resample, Zero
+from oneway.engine.patch import Frozen, Mean, Patch, Path, Resample, Without, Zero
 from oneway.engine.proof import NotProven, Proof
 from oneway.engine.readout import AllLogits, LogitDifference, Logits, LogProbability, Readout, Residual
 from oneway.engine.settle import PatchError
@@ -41,6 +41,7 @@ __all__ = [
     "Residual",
     "Site",
     "SiteError",
+    "Without",
     "Zero",
     "open_model",
     "prove_model",

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int
@@ -43,7 +43,7 @@ def measured(
     until, position, length = at.layer, at.position, tokens.shape[1]
     groups: dict[Start, list[int]] = defaultdict(list)
     for number, one in enumerate(interventions):
-        edited = edited_sites(one, model, length)
+        edited = [_in_the_stream(site) for site in edited_sites(one, model, length)]
         if any(site.kind in ("final_norm", "logits") for site in edited):
             raise PatchError("final_norm and logits come after what effects are read from: use run")
         start = start_of(edited, position + 1)
@@ -69,7 +69,15 @@ def measured(
         step = max(1, activation // (rows * model.form.d_mlp * without.element_size()))
         for first in range(0, len(numbers), step):
             some = numbers[first : first + step]
-            runs = [followed(model, interventions[number], clean.found, length) for number in some]
+            runs = [
+                tuple(replace(edit, site=_in_the_stream(edit.site)) for edit in edits)
+                for edits in (followed(model, interventions[n], clean.found, length) for n in some)
+            ]
             resid = rerun(model, clean, runs, start, until, position)
             patched[some] = readout(ScoresOf(model, resid))
     return without, patched
+
+
+def _in_the_stream(site: Site) -> Site:
+    """The embedding is what the first block reads."""
+    return replace(site, kind="resid_pre", layer=0) if site.kind == "embedding" else site

@@ -1,6 +1,6 @@
 """A decoder of a known family opened: read any site, edit any site, measure many interventions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import get_args
 
 import torch
@@ -55,29 +55,21 @@ class Engine(Opened):
     def shape_of(self, site: Site, batch: int, length: int) -> tuple[int, ...]:
         return shape_of(site, self.form, batch, length)
 
-    def run(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        reads: Sequence[Site],
-        patches: Sequence[Patch | Path] = (),
-    ) -> dict[Site, Tensor]:
-        """See `Opened.run`. Only what the reads depend on is computed."""
+    def stream(
+        self, tokens: Int[Tensor, "batch pos"], reads: Sequence[Site], patches: Sequence[Patch | Path] = ()
+    ) -> Iterator[tuple[slice, dict[Site, Tensor]]]:
+        """See `Opened.stream`. Only what the reads depend on is computed."""
         tokens = self.checked_tokens(tokens)
         batch, length = tokens.shape
         sites = {site: checked(site, self.form, length) for site in reads}
-        wanted, w = list(dict.fromkeys(sites.values())), self.weights.W_E
+        wanted = list(dict.fromkeys(sites.values()))
         settled = self._settled(tokens, [tuple(patches)])[0]
-        joined = {
-            site: torch.empty(shape_of(site, self.form, batch, length), dtype=w.dtype, device=w.device)
-            for site in wanted
-        }
         with progress("prompts") as advance:
             for rows in self._prompts_at_a_time(batch, length):
                 edits = self._edits(tokens[rows], settled.of(rows))
-                for site, value in forward(self.prepared, tokens[rows], wanted, edits).found.items():
-                    joined[site][rows] = value
+                found = forward(self.prepared, tokens[rows], wanted, edits).found
+                yield rows, {asked: found[site] for asked, site in sites.items()}
                 advance(rows.stop, batch)
-        return {asked: joined[site] for asked, site in sites.items()}
 
     def _settled(
         self, tokens: Int[Tensor, "batch pos"], interventions: Sequence[Intervention]

@@ -87,7 +87,7 @@ def forward(
     first = min((0 if s.position is None else s.position for s in touched), default=goal.needed.start)
     first = min(first, goal.needed.start, goal.stop - 1 if since is None else since)
     start = shared(tokens, max(first, 0))
-    before = _beginning(model, tokens[:1, :start], goal.layer) if start else (None,) * (goal.layer + 1)
+    before = beginning(model, tokens[:1, :start], goal.layer) if start else (None,) * (goal.layer + 1)
     taps = [_tap(index, reads, edits, goal, since) for index in range(goal.layer + 1)]
     span = range(start, goal.stop)
     found: dict[Site, Tensor] = {}
@@ -131,8 +131,8 @@ def _tap(
     )
 
 
-def _beginning(model: Prepared, tokens: Int[Tensor, "one pos"], last: int) -> tuple[Past, ...]:
-    """What the layers up to `last` computed for the tokens that all prompts begin with."""
+def beginning(model: Prepared, tokens: Int[Tensor, "batch pos"], last: int) -> tuple[Past, ...]:
+    """What the layers up to `last` computed for tokens that others will follow."""
     span = range(tokens.shape[1])
     x, pasts = model.embedded(tokens)[None], []
     for index in range(last + 1):

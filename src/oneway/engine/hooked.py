@@ -128,23 +128,20 @@ class Hooked(Opened):
             )
         return Site(site.kind, site.layer, position=site.position % length)
 
-    def run(
+    def stream(
         self, tokens: Int[Tensor, "batch pos"], reads: Sequence[Site], patches: Sequence[Patch | Path] = ()
-    ) -> dict[Site, Tensor]:
-        """See `Opened.run`."""
+    ) -> Iterator[tuple[slice, dict[Site, Tensor]]]:
+        """See `Opened.stream`."""
         tokens = self.checked_tokens(tokens)
-        length = tokens.shape[1]
-        sites = {site: self._checked(site, length) for site in reads}
+        sites = {site: self._checked(site, tokens.shape[1]) for site in reads}
         edits = self._edits(tokens, [tuple(patches)])[0]
-        found: dict[Site, list[Tensor]] = {site: [] for site in sites.values()}
         with progress("prompts") as advance:
             for start in range(0, len(tokens), AT_ONCE):
-                rows = slice(start, start + AT_ONCE)
+                rows = slice(start, min(start + AT_ONCE, len(tokens)))
                 own = tuple(Edit(edit.site, edit.value[rows]) for edit in edits)
-                for site, value in self._pass(tokens[rows], tuple(found), own).items():
-                    found[site].append(value)
-                advance(min(start + AT_ONCE, len(tokens)), len(tokens))
-        return {asked: torch.cat(found[site]) for asked, site in sites.items()}
+                found = self._pass(tokens[rows], tuple(dict.fromkeys(sites.values())), own)
+                yield rows, {asked: found[site] for asked, site in sites.items()}
+                advance(rows.stop, len(tokens))
 
     def effects(
         self, tokens: Int[Tensor, "batch pos"], interventions: Sequence[Intervention], readout: Readout

@@ -1,7 +1,8 @@
 """A model opened, however it is run: the calls that all of them have."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,6 +48,11 @@ class Opened(ABC):
         """The shape of a site's value."""
 
     @abstractmethod
+    def stream(
+        self, tokens: Int[Tensor, "batch pos"], reads: Sequence[Site], patches: Sequence[Patch | Path] = ()
+    ) -> Iterator[tuple[slice, dict[Site, Tensor]]]:
+        """What `run` gives, for some of the prompts at a time: which they are, and the values there."""
+
     def run(
         self, tokens: Int[Tensor, "batch pos"], reads: Sequence[Site], patches: Sequence[Patch | Path] = ()
     ) -> dict[Site, Tensor]:
@@ -55,6 +61,13 @@ class Opened(ABC):
         The shapes are those of `Site`. Raises SiteError for a site that the model does not have, PatchError for a
         value that does not fit, ValueError for tokens that cannot be.
         """
+        whole: dict[Site, Tensor] = {}
+        for rows, found in self.stream(tokens, reads, patches):
+            for site, value in found.items():
+                if site not in whole:
+                    whole[site] = value.new_empty((len(tokens), *value.shape[1:]))
+                whole[site][rows] = value
+        return whole
 
     @abstractmethod
     def effects(
@@ -80,6 +93,19 @@ class Opened(ABC):
                 "means the same in all of them"
             )
         return torch.tensor(ids)
+
+    def by_length(self, prompts: Sequence[str]) -> list[tuple[list[int], Int[Tensor, "batch pos"]]]:
+        """Prompts of any length in groups of equally many tokens: which they are, and their tokens."""
+        if self.tokenizer is None:
+            raise ValueError("this model was opened without a tokenizer: give token ids")
+        groups: dict[int, list[int]] = defaultdict(list)
+        ids = self.tokenizer(list(prompts))["input_ids"]
+        for number, one in enumerate(ids):
+            groups[len(one)].append(number)
+        return [
+            (numbers, torch.tensor([ids[number] for number in numbers]))
+            for _, numbers in sorted(groups.items())
+        ]
 
     def checked_tokens(self, tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch pos"]:
         """The tokens on the model's device. Raises ValueError for tokens that the model cannot read."""

@@ -43,13 +43,11 @@ def prove_model(
 def opened_checkpoint(checkpoint: Checkpoint, precision: Precision = "float32") -> Opened:
     """A loaded checkpoint opened, not proved."""
     try:
-        form, weights = read_decoder(checkpoint.model)
+        form, weights = read_decoder(checkpoint.model, getattr(torch, precision))
     except UnknownFamily as unknown:
         if precision == "float64":
             raise UnknownFamily(
                 f"{unknown}; its own code computes parts in float32, so float64 is not offered"
             ) from None
         return Hooked(checkpoint.model, checkpoint.tokenizer, checkpoint.name, str(unknown))
-    if precision == "float64":
-        weights = weights.to(torch.float64)
     return Engine(Prepared(form, weights), checkpoint.tokenizer, checkpoint.name)

@@ -13,6 +13,9 @@ class Mean:
     """The mean of the site's own values over all prompts of the call."""
 
 
+MEAN = Mean()
+
+
 @dataclass(frozen=True, slots=True)
 class Zero:
     """Zero."""
@@ -30,7 +33,17 @@ class Frozen:
     """The site's own value in a run without interventions: an attention pattern kept while its inputs change."""
 
 
-Value = Tensor | Mean | Zero | Resample | Frozen
+@dataclass(frozen=True, slots=True)
+class Without:
+    """A pattern without some keys (positions, from 0): no attention there, the rest scaled to sum to 1.
+
+    The same as if their scores were −∞. Source: Geva et al. 2023, Dissecting Recall of Factual Associations.
+    """
+
+    keys: Sequence[int]
+
+
+Value = Tensor | Mean | Zero | Resample | Frozen | Without
 
 
 @dataclass(frozen=True, slots=True, eq=False)

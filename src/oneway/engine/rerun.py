@@ -7,7 +7,7 @@ blocks, the MLPs) of the others. The last layer computes the position that is re
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -19,8 +19,6 @@ from oneway.engine.prepared import Prepared
 from oneway.engine.site import Kind, Site
 from oneway.engine.tap import NOTHING, Edit, Tap
 
-BEFORE_BLOCK: tuple[Kind, ...] = ("embedding", "resid_pre")
-
 Edits = tuple[Edit, ...]
 
 
@@ -29,7 +27,7 @@ class Start:
     """Where an intervention enters.
 
     The residual stream before `layer` is known at the positions `fresh`, from the edits of `kind` in the block before
-    (or in front of `layer`, where `kind` is of BEFORE_BLOCK). Where `kind` is None there is no short cut: `layer` is
+    (or in front of `layer`, where `kind` is resid_pre). Where `kind` is None there is no short cut: `layer` is
     run with its edits. `edited`: there are edits from `layer` on, at the positions from `first` on.
     """
 
@@ -44,14 +42,14 @@ def start_of(edited: Sequence[Site], stop: int) -> Start:
     """Where to enter with edits at these sites, of which those from position `stop` on cannot matter."""
     edited = [site for site in edited if site.position is None or site.position < stop]
     if not edited:
-        return Start(0, range(stop, stop), "embedding", False, stop)
-    layer = min(site.layer or 0 for site in edited)
-    here = [site for site in edited if (site.layer or 0) == layer]
+        return Start(0, range(stop, stop), "resid_pre", False, stop)
+    layer = min(site.layer for site in edited if site.layer is not None)
+    here = [site for site in edited if site.layer == layer]
     kinds, first = {site.kind for site in here}, hull(edited, stop).start
     later = len(here) < len(edited)
-    if len(kinds) == 1 and here[0].kind in (*BEFORE_BLOCK, *OF_ATTENTION, *OF_MLP):
+    if len(kinds) == 1 and here[0].kind in ("resid_pre", *OF_ATTENTION, *OF_MLP):
         kind = here[0].kind
-        return Start(layer + (kind not in BEFORE_BLOCK), hull(here, stop), kind, later, first)
+        return Start(layer + (kind != "resid_pre"), hull(here, stop), kind, later, first)
     return Start(layer, range(first, stop), None, True, first)
 
 
@@ -59,9 +57,7 @@ def reaches(start: Start, until: int, position: int) -> bool:
     """Whether the residual stream after layer `until` can differ at a position."""
     if start.layer <= until:
         return start.first <= position
-    inside = (
-        start.kind not in BEFORE_BLOCK
-    )  # an edit in front of the next layer comes after the one that is read
+    inside = start.kind != "resid_pre"  # an edit in front of the next layer comes after the one that is read
     return inside and start.layer == until + 1 and position in start.fresh
 
 
@@ -70,7 +66,7 @@ def sites_of(start: Start, model: Prepared, stop: int) -> list[Site]:
     found = []
     if start.kind is None or (start.edited and start.layer < model.form.layers):
         found += sites("resid_pre", start.layer, range(start.first, stop))
-    if start.kind in BEFORE_BLOCK:
+    if start.kind == "resid_pre":
         found += sites("resid_pre", start.layer, start.fresh)
     elif start.kind is not None:
         for kind in (source(start.kind), _base(start.kind, model)):
@@ -91,7 +87,7 @@ def rerun(
     All runs have this start; `clean` has kept what each layer computed, and read `sites_of(start)`.
     """
     needed = range(position, position + 1)
-    edits = tuple(Edit(e.site, e.value, run) for run, own in enumerate(runs) for e in own)
+    edits = tuple(replace(e, run=run) for run, own in enumerate(runs) for e in own)
     x, fresh = _entered(model, clean, edits, len(runs), start, position + 1), start.fresh
     if start.edited and start.layer <= until and start.kind is not None:
         whole = range(start.first, needed.stop)
@@ -115,7 +111,7 @@ def _entered(
     if start.kind is None:
         x = held(clean.found, "resid_pre", start.layer, range(start.first, stop))
         return x.expand(runs, -1, -1, -1)
-    if start.kind in BEFORE_BLOCK:
+    if start.kind == "resid_pre":
         own = tuple(edit for edit in edits if edit.site.kind == start.kind)
         return edited(held(clean.found, "resid_pre", start.layer, start.fresh), own, runs, start.fresh)
     layer = model.layer(start.layer - 1)

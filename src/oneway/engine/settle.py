@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from oneway.engine.patch import Frozen, Intervention, Mean, Patch, Path, Resample, Value, Zero, parts
+from oneway.engine.patch import Frozen, Intervention, Mean, Patch, Path, Resample, Value, Without, Zero, parts
 from oneway.engine.site import Site
-from oneway.engine.tap import Edit
+from oneway.engine.tap import Edit, Mask
 
 
 class PatchError(ValueError):
@@ -56,6 +56,8 @@ def settle(
 
     def edit(patch: Patch) -> Edit:
         site = sites[patch.site]
+        if isinstance(patch.value, Without):
+            return Mask(site, _kept(patch.value, site, shape(site)).to(like.device, like.dtype))
         try:
             return Edit(
                 site, _value(patch.value, site, clean).to(like.device, like.dtype).broadcast_to(shape(site))
@@ -76,6 +78,21 @@ def settle(
     return settled
 
 
+def _kept(value: Without, site: Site, shape: tuple[int, ...]) -> Tensor:
+    """1 for each key of a pattern that is kept, 0 for the others."""
+    if site.kind != "pattern":
+        raise PatchError(f"{site}: only a pattern can be without some keys")
+    if not all(0 <= key < shape[-1] for key in value.keys) or (
+        site.position is not None and set(range(site.position + 1)) <= set(value.keys)
+    ):
+        raise PatchError(
+            f"{site}: without the keys {list(value.keys)} of {shape[-1]}, nothing can be attended to"
+        )
+    kept = torch.ones(shape[-1])
+    kept[list(value.keys)] = 0
+    return kept.broadcast_to(shape)
+
+
 def _value(value: Value, site: Site, clean: Mapping[Site, Tensor]) -> Tensor:
     match value:
         case Mean():
@@ -91,4 +108,6 @@ def _value(value: Value, site: Site, clean: Mapping[Site, Tensor]) -> Tensor:
             return clean[site][list(source)]
         case Zero():
             return torch.zeros(())
+        case Without():
+            raise PatchError(f"{site}: a sender cannot be a pattern")
     return value

@@ -35,6 +35,11 @@ class Edit:
     run: int | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Mask(Edit):
+    """An edit of a pattern whose value says what is kept of it, 1 or 0; what is left is scaled to sum to 1."""
+
+
 @dataclass(slots=True, eq=False)
 class Tap:
     """The reads and edits of one layer. Called with what the block computes, it returns what goes on.
@@ -109,7 +114,8 @@ def write(value: Tensor, edit: Edit, positions: range) -> None:
     if edit.site.kind == "pattern":
         new = new[..., : value.shape[-1]]  # keys that nothing depends on are not computed
     index = _index(edit.site, positions)
-    if edit.run is None:
-        value[(slice(None), *index)] = new
-    else:
-        value[edit.run][index] = new
+    index = (slice(None) if edit.run is None else edit.run, *index)
+    if isinstance(edit, Mask):
+        left = value[index] * new
+        new = left / left.sum(-1, keepdim=True)
+    value[index] = new

@@ -29,8 +29,10 @@ class UnknownFamily(ValueError):
     """The model's architecture, or a variant of it, is not one that is read here; the message says why."""
 
 
-def read_decoder(model: PreTrainedModel) -> tuple[Decoder, DecoderWeights]:
+def read_decoder(model: PreTrainedModel, dtype: torch.dtype | None = None) -> tuple[Decoder, DecoderWeights]:
     """The form and the weights of a model, which are views of its own tensors wherever the layout allows.
+
+    `dtype`: another number format for the weights; without, they keep the model's.
 
     Raises UnknownFamily where no reader knows the architecture, or this variant of it.
     """
@@ -41,7 +43,7 @@ def read_decoder(model: PreTrainedModel) -> tuple[Decoder, DecoderWeights]:
         )
     with torch.no_grad():
         form, weights = READERS[kind](model)
-    return form, weights
+    return form, weights.to(dtype or model.dtype)
 
 
 def _activation(name: str) -> Activation:
@@ -260,21 +262,26 @@ def _gemma3(model: PreTrainedModel) -> tuple[Decoder, DecoderWeights]:
         _llama_block(
             layer,
             form,
-            ln1_w=1 + layer.input_layernorm.weight.detach(),
-            ln1_post_w=1 + layer.post_attention_layernorm.weight.detach(),
-            ln2_w=1 + layer.pre_feedforward_layernorm.weight.detach(),
-            ln2_post_w=1 + layer.post_feedforward_layernorm.weight.detach(),
-            q_norm_w=1 + layer.self_attn.q_norm.weight.detach(),
-            k_norm_w=1 + layer.self_attn.k_norm.weight.detach(),
+            ln1_w=_one_plus(layer.input_layernorm),
+            ln1_post_w=_one_plus(layer.post_attention_layernorm),
+            ln2_w=_one_plus(layer.pre_feedforward_layernorm),
+            ln2_post_w=_one_plus(layer.post_feedforward_layernorm),
+            q_norm_w=_one_plus(layer.self_attn.q_norm),
+            k_norm_w=_one_plus(layer.self_attn.k_norm),
         )
         for layer in body.layers
     )
     return form, DecoderWeights(
         W_E=body.embed_tokens.weight.detach(),
         blocks=blocks,
-        ln_f_w=1 + body.norm.weight.detach(),
+        ln_f_w=_one_plus(body.norm),
         W_U=_unembedding(model.lm_head),
     )
+
+
+def _one_plus(norm: Any) -> Tensor:
+    """The scale of a norm that is stored less one; in float64, so that no number format loses by the sum."""
+    return 1 + norm.weight.detach().double()
 
 
 def _llama_like(config: Any, layers: Any, **own: Any) -> Decoder:
