@@ -13,6 +13,7 @@ from oneway.studies import episode_reading
 from oneway.studies.episode_reading import head_summary, read_crossed, read_heads, read_known
 from oneway.studies.heads import heads_of, without_head
 from oneway.studies.in_context import (
+    AGREEING,
     CLAIMS,
     STUDY,
     Config,
@@ -150,7 +151,7 @@ def test_what_is_read_of_a_model_that_knows_and_one_that_reads(monkeypatch, memo
 def test_a_killed_run_goes_on_and_ends_with_the_same_curves(tmp_path) -> None:
     whole = STUDY.experiment(SMALL, SMALL.seeds, tmp_path)
     kept = sorted(tmp_path.rglob("*.safetensors"))
-    assert len(kept) == 1 + 2 + 2
+    assert len(kept) == 1 + 2 + 2 + 2
     for file in kept[::2]:
         file.unlink()
     assert STUDY.experiment(SMALL, SMALL.seeds, tmp_path).equals(whole)
@@ -187,10 +188,11 @@ BASE = {
     "published_validation_right": 0.99, "published_agreement": 0.9, "published_agreement_by_chance": 0.1,
     "published_top_attention": 0.9, "published_top_fall": 0.5, "published_fall_beyond_others": 0.4,
     "contradicting_one_way_in_context": 0.99, "contradicting_one_way_over_chance": 0.0,
+    "untied_one_way_in_context": 0.99, "untied_one_way_over_chance": 0.0,
     "contradicting_conflict_follows_context": 0.99, "contradicting_conflict_follows_memory": 0.0,
     "agreeing_conflict_follows_context": 0.2, "agreeing_conflict_follows_memory": 0.7,
     "agreeing_less_followed": 0.7,
-} | {f"{part}_{name}": value for part in ("agreeing", "contradicting") for name, value in KNOWN.items()}  # fmt: skip
+} | {f"{part}_{name}": value for part in AGREEING for name, value in KNOWN.items()}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -211,6 +213,9 @@ BASE = {
         ("N4", {"contradicting_one_way_over_chance": 0.2}, "contradicted"),
         ("N4", {"contradicting_one_way_over_chance": 0.05}, "inconclusive"),
         ("N4", {"contradicting_recalled": 0.9}, "inconclusive"),
+        ("N4.untied", {}, "reproduced"),
+        ("N4.untied", {"untied_one_way_over_chance": 0.2}, "contradicted"),
+        ("N4.untied", {"untied_recalled": 0.9}, "inconclusive"),
         ("N4.competition", {}, "reproduced"),
         ("N4.competition", {"agreeing_less_followed": 0.0}, "contradicted"),
         ("N4.competition", {"agreeing_less_followed": 0.05}, "inconclusive"),

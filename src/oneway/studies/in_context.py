@@ -1,17 +1,18 @@
 """In context both directions are easy: x → y ⇔ y ← x is completed for pairs never seen together. And who copies, and
 what happens where the context says one thing and the memory another.
 
-Three trainings. `published`: 100 x's with 10 y's, of each x three y's held out; after it every head's attention from
+Four trainings. `published`: 100 x's with 10 y's, of each x three y's held out; after it every head's attention from
 the last position to x, and what its mean ablation costs. `agreeing` and `contradicting`: facts known both ways, known
 forward only, and entities without facts, taught with episodes that state known facts as they are, or re-paired; then
-statements that are true, that contradict a known fact, or that are about entities without facts.
+statements that are true, that contradict a known fact, or that are about entities without facts. `untied`: as
+`contradicting`, with an unembedding of its own.
 
 Source: Zhu et al. 2024, in-context experiment (arXiv 2405.04669); Nanda 2023, thread on the reversal curse. Deviations:
 small models, batches drawn with replacement; both competitions are ours.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,11 @@ ZHU, NANDA = (
     "Zhu et al. 2024, in-context experiment (arXiv 2405.04669)",
     "Nanda 2023, thread on the reversal curse",
 )
-AGREEING = {"agreeing": 1.0, "contradicting": 0.0}
+AGREEING = {
+    "agreeing": 1.0,
+    "contradicting": 0.0,
+    "untied": 0.0,
+}  # the share of the episodes of known entities
 PARTS = ("published", *AGREEING)
 SCHEMA = {"seed": pl.Int64, "step": pl.Int64, "part": pl.String, "quantity": pl.String, "value": pl.Float64}
 
@@ -118,6 +123,26 @@ _KNOWS = (
     "Control: without a statement facts known both ways are recalled in reverse, those known forward only forward, and "
     "unknown entities are answered from the statement, each with a lower bound above 0.9"
 )
+
+
+def _read_not_remembered(id: str, part: str, where: str) -> Claim:
+    """The same rule for a tied and an untied unembedding."""
+    in_context, remembered = f"{part}_one_way_in_context", f"{part}_one_way_over_chance"
+    return Claim(
+        id=id,
+        text="The same model reverses in context a fact that it knows forward only and cannot reverse from memory "
+        f"({where}).",
+        source=NANDA,
+        rule=f"{_KNOWS}. Supports: lower bound of the share right in context above 0.9, and upper bound of (share "
+        "right from memory − chance among the x's of facts known forward only) below 0.05. Refutes: upper bound of the "
+        "first below 0.9, or lower bound of the second above 0.05. Episodes in training contradict what is known.",
+        control=_knows(part),
+        supports=lambda m: m[in_context].low > 0.9 and m[remembered].high < 0.05,
+        refutes=lambda m: m[in_context].high < 0.9 or m[remembered].low > 0.05,
+        reads=(*(f"{part}_{name}" for name in _KNOWN[:3]), in_context, remembered),
+    )
+
+
 CLAIMS = (
     Claim(
         id="Z7",
@@ -159,28 +184,8 @@ CLAIMS = (
             "published_fall_beyond_others",
         ),
     ),
-    Claim(
-        id="N4",
-        text="The same model reverses in context a fact that it knows forward only and cannot reverse from memory.",
-        source=NANDA,
-        rule=f"{_KNOWS}. Supports: lower bound of the share right in context above 0.9, and upper bound of (share "
-        "right from memory − chance among the x's of facts known forward only) below 0.05. Refutes: upper bound of the "
-        "first below 0.9, or lower bound of the second above 0.05. Episodes in training contradict what is known.",
-        control=_knows("contradicting"),
-        supports=lambda m: (
-            m["contradicting_one_way_in_context"].low > 0.9
-            and m["contradicting_one_way_over_chance"].high < 0.05
-        ),
-        refutes=lambda m: (
-            m["contradicting_one_way_in_context"].high < 0.9
-            or m["contradicting_one_way_over_chance"].low > 0.05
-        ),
-        reads=(
-            *(f"contradicting_{name}" for name in _KNOWN[:3]),
-            "contradicting_one_way_in_context",
-            "contradicting_one_way_over_chance",
-        ),
-    ),
+    _read_not_remembered("N4", "contradicting", "the unembedding is the embedding"),
+    _read_not_remembered("N4.untied", "untied", "the unembedding is its own"),
     Claim(
         id="N4.competition",
         text="Where the episodes of training agreed with what is known, what is known competes with what is read: a "
@@ -252,6 +257,9 @@ def _trained(
         width=model.width,
         heads=model.heads,
     )
+
+    if part == "untied":
+        architecture = replace(architecture, unembedding="untied")
 
     def batches(step: int) -> "Batch":
         draws = [np.random.default_rng((seed, 1 + step)) for seed in seeds]
@@ -371,7 +379,7 @@ def _competition(axes: "Axes", measured: Measured) -> None:
     from oneway.report.palette import CYCLE
 
     places = np.arange(len(_ASKED))
-    for offset, part, tone in zip((-0.2, 0.2), AGREEING, CYCLE[3:], strict=False):
+    for offset, part, tone in zip((-0.2, 0.2), ("agreeing", "contradicting"), CYCLE[3:], strict=False):
         found = [measured[f"{part}_{quantity}"] for quantity in _ASKED]
         means = np.array([e.mean for e in found])
         spread = np.array([[e.mean - e.low for e in found], [e.high - e.mean for e in found]])
