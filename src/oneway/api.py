@@ -1,12 +1,13 @@
-"""The commands as Python calls: `oneway.audit`, `check`, `compare`, `train`, `run`, `demo`, `write_report`."""
+"""The commands as Python calls: `oneway.audit`, `check`, `compare`, `compile`, `grade`, `train`, `run`, `demo`, …"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
+    from oneway.compiler import Compiled, Grade
     from oneway.engine import Proof
     from oneway.evidence import RunRecord
     from oneway.facts import FactTable
@@ -155,6 +156,37 @@ def train(
             taught = Taught(directory.path, course.teaching, record, curves)
         rmtree(directory.file(WORKSPACE), ignore_errors=True)
     return taught
+
+
+def compile(
+    facts: "str | Path | FactTable", out: str | Path, *, relations: str | Path | None = None, **options: Any
+) -> "Compiled":
+    """A checkpoint in `out` whose weights were written from a table, with `circuit.json`, which says how it answers.
+
+    `options`: mechanism, architecture ("gpt2" or "neox"), directions ("forward" or "both-ways") and any field of
+    `Capacity` (positions, width, neurons, neurons_per_fact, margin, seed). Raises CompileError, a ValueError, where
+    the table does not fit; nothing is written then. See `oneway.compiler.build.compile_table`.
+    """
+    table = _table(facts, relations)
+    from oneway.compiler import Capacity, compile_table
+
+    sizes = {field.name for field in fields(Capacity)}
+    capacity = Capacity(**{name: value for name, value in options.items() if name in sizes})
+    others = {name: value for name, value in options.items() if name not in sizes}
+    unknown = others.keys() - {"mechanism", "architecture", "directions"}
+    if unknown:
+        raise ValueError(f"compile has no option {min(unknown)!r}")
+    return compile_table(table, Path(out), capacity=capacity, **others)
+
+
+def grade(found: "Mapping[str, Any] | str | Path", circuit: str | Path) -> "Grade":
+    """Score what a method found in a compiled checkpoint against its circuit.json.
+
+    See `oneway.compiler.grading.grade`.
+    """
+    from oneway.compiler import grade as score
+
+    return score(found, circuit)
 
 
 def run(

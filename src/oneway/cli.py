@@ -220,6 +220,54 @@ def train(
         typer.echo(f"next: oneway audit --model {out} --facts {facts}{toml}")
 
 
+@app.command("compile")
+def compile_table(
+    facts: Facts,
+    out: Annotated[Path, typer.Option(help="Where the Hugging Face checkpoint is written.")],
+    relations: Relations = None,
+    mechanism: Annotated[str, typer.Option(help="neuron-per-fact")] = "neuron-per-fact",
+    architecture: Annotated[str, typer.Option(help="gpt2 or neox")] = "gpt2",
+    both_ways: Annotated[
+        bool, typer.Option("--both-ways", help="A second entry for every fact: the reverse question too.")
+    ] = False,
+    positions: Annotated[int, typer.Option(min=2, help="Tokens of the longest text.")] = 512,
+    width: Annotated[int | None, typer.Option(min=1, help="d_model; default: what is needed.")] = None,
+    neurons: Annotated[int | None, typer.Option(min=1, help="Neurons of a block; default: the best.")] = None,
+    neurons_per_fact: Annotated[int, typer.Option(min=1)] = 1,
+    margin: Annotated[float, typer.Option(help="Lead of the right token in the logits, nats.")] = 20.0,
+    seed: Annotated[int, typer.Option(help="Draws what is random in the codes.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write a fact table into the weights of a plain checkpoint; circuit.json says which unit does what."""
+    table = _read(facts, relations)
+    from oneway.api import compile as write
+
+    compiled = write(
+        table,
+        out,
+        mechanism=mechanism,
+        architecture=architecture,
+        directions="both-ways" if both_ways else "forward",
+        positions=positions,
+        width=width,
+        neurons=neurons,
+        neurons_per_fact=neurons_per_fact,
+        margin=margin,
+        seed=seed,
+    )
+    for note in compiled.lookup.notes:
+        typer.echo(f"oneway: note: {note}", err=True)
+    if as_json:
+        _print_json({**compiled.summary(), "checkpoint": str(out.resolve())})
+        return
+    typer.echo(f"checkpoint: {out}")
+    typer.echo(
+        "  ".join(f"{name} {value:,}" for name, value in compiled.summary().items() if value is not None)
+    )
+    toml = f" --relations {relations}" if relations else ""
+    typer.echo(f"next: oneway audit --model {out} --facts {facts}{toml}")
+
+
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],

@@ -18,6 +18,7 @@ ALLOWED = {
     "runs": {"evidence", "report"},
     "models": {"evidence", "facts"},
     "engine": {"evidence", "facts", "models", "report"},
+    "compiler": {"evidence", "facts", "models", "report"},
     "training": {"evidence", "engine", "facts", "models", "report"},
     "recall": {"evidence", "engine", "facts", "models", "report"},
     "studies": {"evidence", "engine", "facts", "models", "report", "runs", "training", "recall"},

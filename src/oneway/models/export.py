@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -154,33 +155,23 @@ def to_hugging_face(weights: Weights, a: Architecture, seed_index: int = 0) -> P
     return _gpt2(single, a)
 
 
-def _gpt2(w: Weights, a: Architecture) -> PreTrainedModel:
-    model = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=a.vocab,
-            n_positions=a.context,
-            n_embd=a.width,
-            n_layer=a.layers,
-            n_head=a.heads,
-            n_inner=a.mlp,
-            activation_function=ACTIVATIONS[a.activation],
-            layer_norm_epsilon=a.norm_epsilon,
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
-            tie_word_embeddings=a.unembedding == "tied",
-            bos_token_id=0,
-            eos_token_id=0,
-        )
-    )
-    positions = torch.zeros(a.context, a.width)  # what no positions are in GPT-2's form
-    return GPT2.write(model, {"W_pos": positions} | w, a)
+def layout_of(a: Architecture) -> Layout:
+    """Where the family that has an architecture keeps its weights."""
+    return NEOX if a.positions == "rotary" else GPT2
 
 
-def _neox(w: Weights, a: Architecture) -> PreTrainedModel:
-    model = GPTNeoXForCausalLM(
-        GPTNeoXConfig(
-            vocab_size=a.vocab,
+def configuration(
+    a: Architecture, *, bos_token_id: int = 0, eos_token_id: int = 0
+) -> GPT2Config | GPTNeoXConfig:
+    """The configuration with which `transformers` computes an architecture."""
+    common: dict[str, Any] = {
+        "vocab_size": a.vocab,
+        "tie_word_embeddings": a.unembedding == "tied",
+        "bos_token_id": bos_token_id,
+        "eos_token_id": eos_token_id,
+    }
+    if a.positions == "rotary":
+        return GPTNeoXConfig(
             max_position_embeddings=a.context,
             hidden_size=a.width,
             num_hidden_layers=a.layers,
@@ -196,12 +187,30 @@ def _neox(w: Weights, a: Architecture) -> PreTrainedModel:
             },
             hidden_dropout=0.0,
             attention_dropout=0.0,
-            tie_word_embeddings=a.unembedding == "tied",
-            bos_token_id=0,
-            eos_token_id=0,
+            **common,
         )
+    return GPT2Config(
+        n_positions=a.context,
+        n_embd=a.width,
+        n_layer=a.layers,
+        n_head=a.heads,
+        n_inner=a.mlp,
+        activation_function=ACTIVATIONS[a.activation],
+        layer_norm_epsilon=a.norm_epsilon,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        **common,
     )
-    return NEOX.write(model, w, a)
+
+
+def _gpt2(w: Weights, a: Architecture) -> PreTrainedModel:
+    positions = torch.zeros(a.context, a.width)  # what no positions are in GPT-2's form
+    return GPT2.write(GPT2LMHeadModel(configuration(a)), {"W_pos": positions} | w, a)
+
+
+def _neox(w: Weights, a: Architecture) -> PreTrainedModel:
+    return NEOX.write(GPTNeoXForCausalLM(configuration(a)), w, a)
 
 
 def save_checkpoint(

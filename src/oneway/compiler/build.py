@@ -1,0 +1,91 @@
+"""A fact table into a checkpoint whose circuit is known."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from math import log2
+from pathlib import Path
+from typing import Literal, get_args
+
+from oneway.compiler import neuron_per_fact
+from oneway.compiler.capacity import Capacity
+from oneway.compiler.circuit import Circuit
+from oneway.compiler.lookup import Lookup, plan
+from oneway.compiler.manifest import manifest_text
+from oneway.compiler.questions import confusions
+from oneway.compiler.refusal import CompileError
+from oneway.compiler.saving import save_circuit
+from oneway.compiler.weights import Frame, architecture_of
+from oneway.facts import Direction, FactTable
+
+Mechanism = Literal["neuron-per-fact"]
+Kind = Literal["gpt2", "neox"]
+Directions = Literal["forward", "both-ways"]
+_ASKED = {"forward": (Direction.FORWARD,), "both-ways": (Direction.FORWARD, Direction.REVERSE)}
+_PLANS = {"neuron-per-fact": neuron_per_fact.plan_circuit}
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A compiled checkpoint: where it lies, what it answers, and the circuit that does."""
+
+    directory: Path
+    lookup: Lookup
+    circuit: Circuit
+    parameters: int
+
+    def summary(self) -> dict[str, float]:
+        """The sizes of the model and what it stores.
+
+        `facts_per_neuron` counts the neurons of all blocks, used or not. `bits` is Σ log₂(different answers of the
+        relation) over the facts, what a reader who knows the relations' answers learns; trained transformers reach
+        about 2 bits per parameter.
+        """
+        circuit = self.circuit
+        neurons = circuit.neurons * len(circuit.layers)
+        answers: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+        for entry in self.lookup.entries:
+            answers[entry.channel].add(entry.answer)
+        facts = len(self.lookup.entries)
+        bits = sum(log2(len(answers[entry.channel])) for entry in self.lookup.entries)
+        return {
+            "facts": facts,
+            "layers": len(circuit.layers),
+            "width": circuit.width,
+            "heads": sum(len(layer.heads) for layer in circuit.layers),
+            "neurons": sum(layer.neurons for layer in circuit.layers),
+            "parameters": self.parameters,
+            "facts_per_neuron": round(facts / neurons, 4),
+            "bits_per_parameter": round(bits / self.parameters, 6),
+        }
+
+
+def compile_table(
+    table: FactTable,
+    directory: Path,
+    mechanism: Mechanism = "neuron-per-fact",
+    architecture: Kind = "gpt2",
+    directions: Directions = "forward",
+    capacity: Capacity | None = None,
+) -> Compiled:
+    """Write a checkpoint into `directory` that answers every question of a table, and `circuit.json`, which says how.
+
+    Raises CompileError, before anything is written, where the table does not fit; WriteError where the directory cannot
+    be written.
+    """
+    for name, value, known in (
+        ("mechanism", mechanism, get_args(Mechanism)),
+        ("architecture", architecture, get_args(Kind)),
+        ("directions", directions, get_args(Directions)),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}, but it is one of: {', '.join(known)}")
+    lookup = plan(table, _ASKED[directions])
+    confused = list(confusions(lookup))
+    if confused:
+        raise CompileError(confused)
+    circuit = _PLANS[mechanism](lookup, capacity or Capacity(), architecture)
+    frame = Frame(circuit, architecture_of(circuit, architecture))
+    parameters = save_circuit(
+        frame, manifest_text(circuit, lookup, table, mechanism, architecture), directory
+    )
+    return Compiled(directory, lookup, circuit, parameters)

@@ -1,0 +1,211 @@
+"""A circuit into the named weights of a plain architecture: LayerNorm, softmax and GELU as they are.
+
+LayerNorm: two dimensions hold +C and −C, one balances the sum of all others to 0, so that
+LN(x)_i = w_i x_i / √((2C² + |x|²)/d), which w_i = √((2C² + X/2)/d) makes x_i (1 ± X/8C²), X being the largest |x|².
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from oneway.compiler import attention
+from oneway.compiler.circuit import Circuit, Head, Layer
+from oneway.models.architecture import Architecture
+from oneway.models.transformer import Weights
+
+POSITION_SCALE = 0.5  # amplitude of a position's sinusoids
+_CONSTANT = 16.0  # C over the root of the largest |x|²
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What every layer's weights share: the architecture, the constant of LayerNorm, the position code."""
+
+    circuit: Circuit
+    architecture: Architecture
+
+    @property
+    def learned(self) -> bool:
+        return self.architecture.positions == "learned"
+
+    @property
+    def sinusoids(self) -> attention.Sinusoids:
+        if self.learned:
+            return attention.learned(self.circuit.residual["position"].width // 2, self.circuit.positions)
+        return attention.rotary(self.circuit.head_width, self.circuit.positions)
+
+    @property
+    def activity(self) -> float:
+        """The largest squared norm of the residual stream without the constant pair."""
+        position = POSITION_SCALE**2 * self.circuit.residual["position"].width / 2 if self.learned else 0.0
+        return self.circuit.activity + position
+
+    @property
+    def constant(self) -> float:
+        return _CONSTANT * self.activity**0.5
+
+    @property
+    def norm_weight(self) -> Tensor:
+        """The weight of every LayerNorm: the known scale on all dimensions but the constants, which nothing reads."""
+        d = self.circuit.width
+        scale = ((2 * self.constant**2 + self.activity / 2) / d) ** 0.5
+        weight = torch.full((d,), scale)
+        for name in ("constant", "balance"):
+            weight[self.circuit.residual[name].slice] = 0.0
+        return weight
+
+
+def architecture_of(circuit: Circuit, kind: str) -> Architecture:
+    """The plain architecture that has room for a circuit: "gpt2" or "neox"."""
+    neox = kind == "neox"
+    return Architecture(
+        vocab=len(circuit.vocabulary),
+        context=circuit.positions,
+        layers=len(circuit.layers),
+        width=circuit.width,
+        heads=circuit.heads,
+        mlp=max(circuit.neurons, 1),
+        block="parallel" if neox else "sequential",
+        positions="rotary" if neox else "learned",
+        unembedding="untied",
+        activation="gelu" if neox else "gelu_tanh",
+    )
+
+
+def top_weights(frame: Frame) -> Weights:
+    """Embeddings, final LayerNorm and unembedding."""
+    circuit, a = frame.circuit, frame.architecture
+    embedding = np.zeros((a.vocab, a.width), dtype=np.float32)
+    for span, part in circuit.embedding:
+        embedding[:, span.slice] += part
+    _balance(embedding, frame)
+    constant = circuit.residual["constant"]
+    embedding[:, constant.dim(0)] = frame.constant
+    embedding[:, constant.dim(1)] = -frame.constant
+    span, part = circuit.unembedding
+    unembedding = np.zeros((a.width, a.vocab), dtype=np.float32)
+    unembedding[span.slice] = part.T
+    unembedding[constant.dim(0), circuit.vocabulary.index("<end>")] = circuit.end_logit
+    bias = torch.zeros(a.width)
+    bias[constant.dim(0)] = 1.0
+    found = {
+        "W_E": torch.from_numpy(embedding),
+        "ln_f.w": frame.norm_weight,
+        "ln_f.b": bias,
+        "W_U": torch.from_numpy(unembedding),
+    }
+    if frame.learned:
+        found["W_pos"] = torch.from_numpy(_position_code(frame))
+    return found
+
+
+def _position_code(frame: Frame) -> np.ndarray:
+    """cos and sin of every frequency; nothing at position 0, where BOS stands."""
+    circuit = frame.circuit
+    code = np.zeros((circuit.positions, circuit.width), dtype=np.float32)
+    angles = np.outer(np.arange(circuit.positions), frame.sinusoids.frequencies)
+    code[:, circuit.residual["position"].slice] = POSITION_SCALE * np.c_[np.cos(angles), np.sin(angles)]
+    code[0] = 0.0
+    _balance(code, frame)
+    return code
+
+
+def _balance(written: np.ndarray, frame: Frame) -> None:
+    """Make every vector that is written to the residual stream sum to 0."""
+    at = frame.circuit.residual["balance"].start
+    written[:, at] -= written.sum(axis=1, dtype=np.float64).astype(np.float32)
+
+
+def layer_weights(frame: Frame, layer: Layer) -> Weights:
+    """The weights of one block, under their short names."""
+    weights = {
+        name: torch.from_numpy(value) for name, value in (*_attention(frame, layer), *_mlp(frame, layer))
+    }
+    for norm in ("ln1", "ln2"):
+        weights[f"{norm}.w"] = frame.norm_weight
+        weights[f"{norm}.b"] = torch.zeros(frame.circuit.width)
+    return weights
+
+
+def _attention(frame: Frame, layer: Layer) -> Iterator[tuple[str, np.ndarray]]:
+    d, width = frame.circuit.width, frame.circuit.head_width
+    qkv, bias = np.zeros((d, 3, d), dtype=np.float32), np.zeros((3, d), dtype=np.float32)
+    out = np.zeros((d, d), dtype=np.float32)
+    for index, head in enumerate(layer.heads):
+        dims = slice(index * width, (index + 1) * width)
+        patterns = _learned_pattern if frame.learned else _rotary_pattern
+        patterns(frame, head, qkv[:, :, dims], bias[:, dims])
+        reads = np.arange(head.reads.width)
+        qkv[head.reads.start + reads, 2, dims.start + reads] = 1.0
+        rows = np.zeros((head.reads.width, d), dtype=np.float32)
+        rows[:, head.writes.slice] = head.transport
+        _balance(rows, frame)
+        out[dims.start : dims.start + head.reads.width] = rows
+    yield "W_QKV", qkv.reshape(d, 3 * d)
+    yield "b_QKV", bias.reshape(3 * d)
+    yield "W_O", out
+    yield "b_O", np.zeros(d, dtype=np.float32)
+
+
+def _learned_pattern(frame: Frame, head: Head, qkv: np.ndarray, bias: np.ndarray) -> None:
+    """Keys are position codes, queries the codes turned back by the offset; one further dimension for BOS."""
+    found = frame.sinusoids
+    n, root = len(found.frequencies), frame.circuit.head_width**0.5
+    at = frame.circuit.residual["position"].start + np.arange(n)
+    turn = head.offset * found.frequencies
+    gain = root * found.weights / POSITION_SCALE**2
+    pair = np.arange(n)
+    for part, value in ((pair, gain * np.cos(turn)), (n + pair, -gain * np.sin(turn))):
+        qkv[at, 0, part] = value
+    for part, value in ((pair, gain * np.sin(turn)), (n + pair, gain * np.cos(turn))):
+        qkv[at + n, 0, part] = value
+    qkv[at, 1, pair] = qkv[at + n, 1, n + pair] = 1.0
+    _sink(frame, head, qkv, bias, 2 * n)
+
+
+def _rotary_pattern(frame: Frame, head: Head, qkv: np.ndarray, bias: np.ndarray) -> None:
+    """Keys are one constant for all tokens but BOS, queries the same turned back by the offset; the slowest pair,
+    which hardly turns, is for BOS."""
+    found = frame.sinusoids
+    n, width = len(found.frequencies), frame.circuit.head_width
+    root = width**0.25
+    turn = head.offset * found.frequencies
+    size = np.sqrt(found.weights.clip(0)) * root
+    bias[0, :n], bias[0, width // 2 : width // 2 + n] = size * np.cos(turn), -size * np.sin(turn)
+    bias[1, :n] = size
+    qkv[frame.circuit.residual["bos"].start, 1, :n] = -size
+    _sink(frame, head, qkv, bias, width // 2 - 1)
+
+
+def _sink(frame: Frame, head: Head, qkv: np.ndarray, bias: np.ndarray, at: int) -> None:
+    """The score of BOS: raised where the head is closed."""
+    root = frame.circuit.head_width**0.5
+    qkv[frame.circuit.residual["bos"].start, 1, at] = 1.0
+    bias[0, at] = root * attention.sink_score(frame.sinusoids.peak, bool(head.opened_by))
+    for dim in head.opened_by:
+        qkv[dim, 0, at] = -2 * attention.LEAD * root
+    for dim in head.closed_by:
+        qkv[dim, 0, at] = 2 * attention.LEAD * root
+
+
+def _mlp(frame: Frame, layer: Layer) -> Iterator[tuple[str, np.ndarray]]:
+    d, n = frame.circuit.width, frame.architecture.mlp
+    into, bias = np.zeros((d, n), dtype=np.float32), np.zeros(n, dtype=np.float32)
+    out = np.zeros((n, d), dtype=np.float32)
+    first = 0
+    for bank in layer.banks:
+        units = slice(first, first + len(bank))
+        for span, pattern in bank.reads:
+            into[span.slice, units] += pattern.T
+        bias[units] = bank.bias
+        for offset, span, pattern in bank.writes:
+            out[first + offset : first + offset + len(pattern), span.slice] += pattern
+        first += len(bank)
+    _balance(out, frame)
+    yield "W_in", into
+    yield "b_in", bias
+    yield "W_out", out
+    yield "b_out", np.zeros(d, dtype=np.float32)
