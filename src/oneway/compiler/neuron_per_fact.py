@@ -6,6 +6,7 @@ writes output, next output, next-next output in the subspace of its relation; th
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -135,51 +136,68 @@ def _activity(front: Front, back: Back, shadows: Shadows) -> float:
 
 def _fill(circuit: Circuit, front: Front, back: Back, shadows: Shadows, capacity: Capacity) -> None:
     residual, layers, heads = circuit.residual, circuit.layers, circuit.heads
-    after_spelling = place(front.spelling(residual), layers, 0, heads)
-    phrases = max(after_spelling, 1)
     silencers = list(shadows.shorter)
     entries = [entry for entry in front.lookup.entries for _ in range(capacity.neurons_per_fact)]
-    blocks = _blocks(circuit.width, front, len(silencers), len(entries), capacity.neurons)
-    put(front.phrase_neurons(residual), layers, phrases)
+    phrases, questions = front.phrase_neurons(residual), front.question_neurons(residual)
+    onto, on = front.before_heads(residual)
+    first = max(place(front.spelling(residual), layers, 0, heads), 1)
+    asking = place(on, layers, place(onto, layers, first + 1, heads), heads)
+    loads = Loads(first, asking, len(phrases), len(questions), len(silencers), len(entries))
+    blocks = loads.best(circuit.width, capacity.neurons)
+    put(phrases, layers, first)
+    put(questions, layers, asking)
     for block, part in enumerate(_dealt(silencers, blocks[0])):
-        put(_silencers(part, front, shadows, residual), layers, phrases + block)
-    facts_from = phrases + blocks[0]
+        put(_silencers(part, front, shadows, residual), layers, first + block)
     for block, part in enumerate(_dealt(entries, blocks[1])):
         bank = _facts(part, front, back, shadows, residual, capacity.neurons_per_fact)
-        put(bank, layers, facts_from + block)
-    onto, on = front.before_heads(residual)
-    after_before = place(on, layers, place(onto, layers, phrases + 1, heads), heads)
-    put(front.question_neurons(residual), layers, after_before)
-    reading = max(facts_from + blocks[1], after_before + 1)
+        put(bank, layers, first + blocks[0] + block)
+    reading = max(first + sum(blocks), asking + 1)
     reads = [*back.asked_heads(residual), *back.relation_heads(front, residual)]
     place(back.next_heads(residual), layers, place(reads, layers, reading, heads), heads)
-    needed = max(layer.neurons for layer in layers)
-    if capacity.neurons is not None and capacity.neurons < needed:
-        raise CompileError([f"a block needs {needed} neurons, more than {capacity.neurons}: give that many"])
-    circuit.neurons = capacity.neurons or needed
+    circuit.neurons = capacity.neurons or max(layer.neurons for layer in layers)
 
 
-def _blocks(width: int, front: Front, silencers: int, facts: int, neurons: int | None) -> tuple[int, int]:
-    """In how many blocks the silencers and the facts go, so that all blocks together have the fewest weights."""
-    few = len(front.phrases.before) + len(front.phrases.after) + len(front.lookup.forms)
-    rest = 4 + 2 * bool(front.phrases.before)
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """How many neurons there are to put somewhere: phrases from layer `first` on, questions in layer `asking`."""
 
-    def size(of: tuple[int, int]) -> float:
-        widest = max(-(-silencers // of[0]), -(-facts // of[1])) + few
-        if neurons is not None and widest > neurons:
-            return np.inf
-        return (rest + sum(of)) * (4 * width**2 + 2 * width * widest)
+    first: int
+    asking: int
+    phrases: int
+    questions: int
+    silencers: int
+    facts: int
 
-    choices = list(product(range(1, 17), range(1, 33)))
-    best = min(choices, key=size)
-    if np.isinf(size(best)):
-        least = -(-max(silencers // 16, facts // 32) - few)
-        raise CompileError(
-            [
-                f"{facts:,} facts do not fit 32 blocks of {neurons} neurons: the smallest that would do is {-least + 1}"
-            ]
-        )
-    return best
+    def widest(self, silencing: int, knowing: int) -> int:
+        """The neurons of the fullest block, for silencers and then facts in so many blocks."""
+        load: dict[int, int] = defaultdict(int)
+        load[self.first] += self.phrases
+        load[self.asking] += self.questions
+        for block in range(silencing):
+            load[self.first + block] += -(-(self.silencers - block) // silencing)
+        for block in range(knowing):
+            load[self.first + silencing + block] += -(-(self.facts - block) // knowing)
+        return max(load.values())
+
+    def best(self, width: int, neurons: int | None) -> tuple[int, int]:
+        """In how many blocks silencers and facts go, so that all blocks together have the fewest weights.
+
+        Raises CompileError where no choice does with `neurons` in every block.
+        """
+        choices = {of: self.widest(*of) for of in product(range(1, 17), range(1, 33))}
+        fits = {of: widest for of, widest in choices.items() if neurons is None or widest <= neurons}
+        if not fits:
+            raise CompileError(
+                [
+                    f"{neurons} neurons in a block are too few: the smallest that would do is {min(choices.values())}"
+                ]
+            )
+
+        def size(of: tuple[int, int]) -> int:
+            layers = max(self.first + sum(of), self.asking + 1) + 2
+            return layers * (4 * width**2 + 2 * width * fits[of])
+
+        return min(fits, key=size)
 
 
 def _dealt(items: Sequence, blocks: int) -> list[list]:
