@@ -176,6 +176,8 @@ def compile(
     unknown = others.keys() - {"mechanism", "architecture", "directions"}
     if unknown:
         raise ValueError(f"compile has no option {min(unknown)!r}")
+    for name, value in others.items():
+        _check_choice(compile_table, name, value)
     return compile_table(table, Path(out), capacity=capacity, **others)
 
 
@@ -275,8 +277,8 @@ def _configured(teaching: "Teaching", options: dict[str, Any]) -> "Teaching":
     return replace(teaching, **parts, **own)
 
 
-def _check_choice(config: type, name: str, value: Any) -> None:
-    """Raises ValueError where a field takes a few words only and this is not one of them."""
+def _check_choice(config: Any, name: str, value: Any) -> None:
+    """Raises ValueError where a field or an argument takes a few words only and this is not one of them."""
     kind = get_type_hints(config)[name]
     if get_origin(kind) is Literal and value not in get_args(kind):
         raise ValueError(f"{name} is {value!r}, but it is one of: {', '.join(map(str, get_args(kind)))}")

@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from math import log2
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from oneway.compiler import neuron_per_fact
 from oneway.compiler.capacity import Capacity
@@ -72,13 +72,6 @@ def compile_table(
     Raises CompileError, before anything is written, where the table does not fit; WriteError where the directory cannot
     be written.
     """
-    for name, value, known in (
-        ("mechanism", mechanism, get_args(Mechanism)),
-        ("architecture", architecture, get_args(Kind)),
-        ("directions", directions, get_args(Directions)),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} is {value!r}, but it is one of: {', '.join(known)}")
     lookup = plan(table, _ASKED[directions])
     confused = list(confusions(lookup))
     if confused:

@@ -63,9 +63,9 @@ class Bank:
 
     role: Role
     labels: Sequence[str]
-    reads: Sequence[tuple[Span, Float[np.ndarray, "neuron reads"]]]
+    reads: Sequence[tuple[Span, Float[np.ndarray, "neuron _"]]]
     bias: Float[np.ndarray, " neuron"]
-    writes: Sequence[tuple[int, Span, Float[np.ndarray, "some writes"]]]
+    writes: Sequence[tuple[int, Span, Float[np.ndarray, "_ _"]]]
     facts: Sequence[tuple[int, ...]]
 
     def __len__(self) -> int:
@@ -97,8 +97,8 @@ class Circuit:
     head_width: int
     positions: int
     layers: list[Layer]
-    embedding: list[tuple[Span, Float[np.ndarray, "vocab part"]]]
-    unembedding: tuple[Span, Float[np.ndarray, "vocab part"]]
+    embedding: list[tuple[Span, Float[np.ndarray, "vocab _"]]]
+    unembedding: tuple[Span, Float[np.ndarray, "vocab _"]]
     end_logit: float
     activity: float  # an upper bound of the squared norm of what is written besides constants and positions
     directions: dict[str, Alphabet]  # what the directions of a subspace stand for

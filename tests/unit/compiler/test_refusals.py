@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+import oneway
 from oneway.compiler import Capacity, CompileError, compile_table
 from oneway.facts import Fact, FactTable, Relation
 
@@ -93,11 +94,18 @@ def test_the_smallest_size_that_would_do_does(size, too_small, reason, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "options", [{"mechanism": "magic"}, {"architecture": "llama"}, {"directions": "sideways"}], ids=str
+    ("options", "message"),
+    [
+        ({"mechanism": "magic"}, "but it is one of: neuron-per-fact"),
+        ({"architecture": "llama"}, "but it is one of: gpt2, neox"),
+        ({"directions": "sideways"}, "but it is one of: forward, both-ways"),
+        ({"depth": 3}, "no option 'depth'"),
+    ],
+    ids=("mechanism", "architecture", "directions", "unknown"),
 )
-def test_options_are_named(options, tmp_path) -> None:
-    with pytest.raises(ValueError, match="but it is one of"):
-        compile_table(table([("Ann", "has", "one")], HAS), tmp_path, **options)
+def test_options_are_named(options, message, tmp_path) -> None:
+    with pytest.raises(ValueError, match=message):
+        oneway.compile(table([("Ann", "has", "one")], HAS), tmp_path, **options)
 
 
 @pytest.mark.parametrize("size", [{"positions": 0}, {"neurons_per_fact": 0}, {"margin": 0.0}], ids=str)
