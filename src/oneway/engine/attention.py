@@ -62,7 +62,7 @@ def normed_heads(
     x: Float[Tensor, "run batch pos head d_head"], scale: Float[Tensor, " d_head"] | None, layer: Layer
 ) -> Tensor:
     """Queries or keys normed per head, where the family does that."""
-    return x if scale is None else root_mean_square_normed(x, layer.form.epsilon) * scale
+    return x if scale is None else root_mean_square_normed(x, scale, layer.form.epsilon)
 
 
 def mixed(

@@ -18,6 +18,7 @@ from oneway.engine.site import Kind
 from oneway.engine.tap import NOTHING, Past, Tap
 
 OF_MLP: tuple[Kind, ...] = ("mlp_in", "mlp_pre", "mlp_post", "mlp_out", "resid_post")
+AFTER_IN: tuple[Kind, ...] = ("mlp_pre", "mlp_post", "mlp_out", "resid_post")
 AFTER_PRE: tuple[Kind, ...] = ("mlp_post", "mlp_out", "resid_post")
 AFTER_Z: tuple[Kind, ...] = ("head_out", "attn_out", "resid_mid", "resid_post")
 OF_MIXING: tuple[Kind, ...] = ("pattern", "z", *AFTER_Z)
@@ -59,10 +60,9 @@ def block(
     """
     x = tap("resid_pre", x, span.fresh)
     inside = slice(span.overlap.start - span.fresh.start, span.overlap.stop - span.fresh.start)
-    given, standard = x[:, :, inside], layer.standardised(x)
-    base = given
+    base = given = x[:, :, inside]
     if not layer.sequential and tap.needs(OF_MLP):
-        base = with_mlp(layer, standard[:, :, inside], given, span.overlap, tap)
+        base = with_mlp(layer, given, given, span.overlap, tap)
     # The MLP of a sequential block reads what attention wrote.
     mlp_after = layer.sequential and tap.needs(OF_MLP)
     if not tap.needs(OF_ATTENTION) and not mlp_after:
@@ -71,8 +71,9 @@ def block(
         assert past is not None
         kept = _part(past.base, span.after, past.start, dim=2)
         base = torch.cat((base, kept.expand(*x.shape[:2], -1, -1)), dim=2)
-    k, v = _keys_values(layer, standard, span, past, tap)
-    q = _queries(layer, standard[:, :, inside], span, past, tap)
+    normed = layer.attention_input(x)
+    k, v = _keys_values(layer, normed, span, past, tap)
+    q = _queries(layer, normed[:, :, inside], span, past, tap)
     if tap.keeps:
         tap.past = Past(k, v, span.needed.start, q, base)
     if not tap.needs(OF_MIXING) and not mlp_after:
@@ -84,7 +85,7 @@ def block(
         mid = tap("resid_mid", _with_attention(layer, z, base, span.needed, tap), span.needed)
         if not tap.needs(OF_MLP):
             return mid
-        out = with_mlp(layer, layer.standardised(mid), mid, span.needed, tap)
+        out = with_mlp(layer, mid, mid, span.needed, tap)
     elif tap.wants("resid_mid"):
         mid = tap("resid_mid", _with_attention(layer, z, given, span.needed, tap), span.needed)
         out = mid + (base - given)
@@ -99,11 +100,11 @@ def _part(x: Tensor, positions: range, start: int, dim: int) -> Tensor:
 
 
 def _queries(
-    layer: Layer, standard: Tensor, span: Span, past: Past | None, tap: Tap
+    layer: Layer, normed: Tensor, span: Span, past: Past | None, tap: Tap
 ) -> Float[Tensor, "run batch head needed d_head"]:
     """Queries of the needed positions: computed where the residual stream is given, else as they were."""
     form = layer.form
-    q = layer.q(standard.reshape(-1, form.d_model)).view(*standard.shape[:3], form.heads, form.d_head)
+    q = layer.q(normed.reshape(-1, form.d_model)).view(*normed.shape[:3], form.heads, form.d_head)
     q = tap("q", q, span.overlap)
     q = rotate(layer, normed_heads(q, layer.weights.q_norm_w, layer), span.overlap).transpose(2, 3)
     if not len(span.after):
@@ -114,18 +115,18 @@ def _queries(
 
 
 def _keys_values(
-    layer: Layer, standard: Tensor, span: Span, past: Past | None, tap: Tap
+    layer: Layer, normed: Tensor, span: Span, past: Past | None, tap: Tap
 ) -> tuple[Float[Tensor, "run batch kv_head pos d_head"], Float[Tensor, "run batch kv_head pos d_head"]]:
     """Keys and values of all positions up to the last needed one."""
     form = layer.form
-    kv = layer.kv(standard.reshape(-1, form.d_model))
-    k, v = kv.view(*standard.shape[:3], 2 * form.kv_heads, form.d_head).split(form.kv_heads, dim=3)
+    kv = layer.kv(normed.reshape(-1, form.d_model))
+    k, v = kv.view(*normed.shape[:3], 2 * form.kv_heads, form.d_head).split(form.kv_heads, dim=3)
     k, v = tap("k", k, span.fresh), tap("v", v, span.fresh)
     k = rotate(layer, normed_heads(k, layer.weights.k_norm_w, layer), span.fresh).transpose(2, 3)
     v = v.transpose(2, 3)
     if past is None:
         return k, v
-    shape = (*standard.shape[:2], form.kv_heads, -1, -1)
+    shape = (*normed.shape[:2], form.kv_heads, -1, -1)
 
     def whole(new: Tensor, old: Tensor) -> Tensor:
         before, behind = range(span.fresh.start), range(span.fresh.stop, span.needed.stop)
@@ -151,42 +152,36 @@ def _with_attention(
 
 
 def with_mlp(
-    layer: Layer, standard: Tensor, base: Tensor, positions: range, tap: Tap = NOTHING
+    layer: Layer,
+    read: Float[Tensor, "run batch pos d_model"],
+    base: Float[Tensor, "run batch pos d_model"],
+    positions: range,
+    tap: Tap = NOTHING,
 ) -> Float[Tensor, "run batch pos d_model"]:
-    """base + mlp_out, or base alone where the tap's goal is reached before."""
-    shape = standard.shape
-    post = mlp_post(layer, standard, positions, tap)
+    """base + mlp_out, the MLP reading `read`; or base alone where the tap's goal is reached before."""
+    post = _mlp_post(layer, tap("mlp_in", layer.mlp_input(read), positions), positions, tap)
     if post is None:
         return base
     flat = post.reshape(-1, layer.form.d_mlp)
     if layer.form.post_norms or tap.wants("mlp_out"):
-        return base + tap("mlp_out", layer.after_mlp(layer.mlp_out(flat)).view(shape), positions)
-    return layer.mlp_out.onto(flat, base.reshape(-1, layer.form.d_model)).view(shape)
+        return base + tap("mlp_out", layer.after_mlp(layer.mlp_out(flat)).view(base.shape), positions)
+    return layer.mlp_out.onto(flat, base.reshape(-1, layer.form.d_model)).view(base.shape)
 
 
-def mlp_post(
-    layer: Layer, standard: Float[Tensor, "run batch pos d_model"], positions: range, tap: Tap = NOTHING
+def _mlp_post(
+    layer: Layer, mlp_in: Float[Tensor, "run batch pos d_model"], positions: range, tap: Tap
 ) -> Float[Tensor, "run batch pos d_mlp"] | None:
-    """What W_out multiplies, from the standardised input; None where the tap's goal is reached before."""
-    flat, shape = standard.reshape(-1, layer.form.d_model), (*standard.shape[:3], layer.form.d_mlp)
-    if not tap.wants("mlp_in", "mlp_pre"):
+    """What W_out multiplies; None where the tap's goal is reached before."""
+    if not tap.needs(AFTER_IN):
+        return None
+    flat, shape = mlp_in.reshape(-1, layer.form.d_model), (*mlp_in.shape[:3], layer.form.d_mlp)
+    if tap.wants("mlp_pre"):
+        pre = tap("mlp_pre", layer.mlp_in(flat).view(shape), positions)
         if not tap.needs(AFTER_PRE):
             return None
-        post = layer.mlp_in.activated(flat, layer.form.activation)
-        if layer.mlp_up is not None:
-            post.mul_(layer.mlp_up(flat))
-        return tap("mlp_post", post.view(shape), positions)
-    pre = layer.mlp_in(flat).view(shape)
-    up = None if layer.mlp_up is None else layer.mlp_up(flat).view(shape)
-    if tap.wants("mlp_in"):
-        given = tap("mlp_in", layer.mlp_input(standard), positions)
-        for run in tap.edited_runs("mlp_in", len(given)):
-            # The folded matrix takes the input before the norm's scale: an edited input needs the one as it is.
-            pre[run] = layer.mlp_pre_of(given[run])
-            if up is not None:
-                up[run] = layer.mlp_up_of(given[run])
-    pre = tap("mlp_pre", pre, positions)
-    if not tap.needs(AFTER_PRE):
-        return None
-    post = layer.activate(pre)
-    return tap("mlp_post", post if up is None else post.mul_(up), positions)
+        post = layer.activate(pre)
+    else:
+        post = layer.mlp_in.activated(flat, layer.form.activation).view(shape)
+    if layer.mlp_up is not None:
+        post.mul_(layer.mlp_up(flat).view(shape))
+    return tap("mlp_post", post, positions)

@@ -127,7 +127,7 @@ def _received(model: Prepared, receiver: Site, resid: Tensor, positions: range) 
     layer = model.layer(receiver.layer)
     tap = Tap(reads=(site,), goal=frozenset((receiver.kind,)))
     if receiver.kind in OF_MLP:
-        with_mlp(layer, layer.standardised(resid), resid, positions, tap)
+        with_mlp(layer, resid, resid, positions, tap)
     else:
         block(layer, resid, Span(positions, positions), None, tap)
     return Edit(site, tap.found[site][0])

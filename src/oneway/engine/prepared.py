@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from oneway.engine.layer import Layer, standardised
+from oneway.engine.layer import Layer, normed
 from oneway.engine.product import Product, product
 from oneway.engine.readout import Scores
 from oneway.models.decoder import Decoder
@@ -44,41 +44,40 @@ class Prepared:
 
     def final_norm(self, resid: Float[Tensor, "*n d_model"]) -> Float[Tensor, "*n d_model"]:
         """The normed last residual stream."""
-        scaled = standardised(resid, self.form) * self.weights.ln_f_w
-        return scaled if self.weights.ln_f_b is None else scaled + self.weights.ln_f_b
+        return normed(resid, self.weights.ln_f_w, self.weights.ln_f_b, self.form)
 
     def capped(self, logits: Tensor) -> Tensor:
         """softcap · tanh(logits / softcap), where the family does that; in place."""
         cap = self.form.softcap
         return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
 
-    def logits(self, normed: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
+    def logits(self, final: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
         """The scores of all tokens."""
-        if len(normed) < FEW:
-            return self.capped(normed @ self.weights.W_U)
-        out = torch.empty(len(normed), self.form.vocab, dtype=normed.dtype, device=normed.device)
+        if len(final) < FEW:
+            return self.capped(final @ self.weights.W_U)
+        out = torch.empty(len(final), self.form.vocab, dtype=final.dtype, device=final.device)
         for start, tile in self._tiles:
-            part = tile(normed)
+            part = tile(final)
             out[:, start : start + part.shape[1]] = part
         return self.capped(out)
 
-    def log_normaliser(self, normed: Float[Tensor, "n d_model"]) -> Float[Tensor, " n"]:
+    def log_normaliser(self, final: Float[Tensor, "n d_model"]) -> Float[Tensor, " n"]:
         """log Σ exp(logits) over the vocabulary, without keeping the logits."""
-        top = torch.full((len(normed),), -torch.inf, dtype=normed.dtype, device=normed.device)
+        top = torch.full((len(final),), -torch.inf, dtype=final.dtype, device=final.device)
         total = torch.zeros_like(top)
         for _, tile in self._tiles:
-            part = self.capped(tile(normed))
+            part = self.capped(tile(final))
             new = torch.maximum(top, part.amax(1))
             total.mul_((top - new).exp_()).add_(part.sub_(new[:, None]).exp_().sum(1))
             top = new
         return total.log_().add_(top)
 
     def columns(
-        self, normed: Float[Tensor, "run batch d_model"], tokens: Int[Tensor, "batch answer"]
+        self, final: Float[Tensor, "run batch d_model"], tokens: Int[Tensor, "batch answer"]
     ) -> Float[Tensor, "run batch answer"]:
         """The scores of some tokens only, each prompt's own."""
         chosen = self.weights.W_U.T[tokens]  # [batch answer d_model]
-        return self.capped(torch.einsum("rbd,bad->rba", normed, chosen))
+        return self.capped(torch.einsum("rbd,bad->rba", final, chosen))
 
     @cached_property
     def _tiles(self) -> Sequence[tuple[int, Product]]:

@@ -120,4 +120,4 @@ def _entered(
     base = held(clean.found, kind, layer.index, start.fresh) + change(
         model, clean.found, own, runs, start.fresh
     )
-    return with_mlp(layer, layer.standardised(base), base, start.fresh) if kind == "resid_mid" else base
+    return with_mlp(layer, base, base, start.fresh) if kind == "resid_mid" else base
