@@ -100,8 +100,11 @@ def _index(site: Site, positions: range) -> tuple[int | slice, ...]:
 
 
 def _read(value: Tensor, site: Site, positions: range) -> Tensor:
-    """The site's value; a copy, so that no more stays in memory than was asked for, and nothing changes it."""
-    return value[(slice(None), *_index(site, positions))].clone()
+    """The site's value: a copy where it is a part, so that no more stays in memory than was asked for, and where the
+    block goes on in its place, as when queries and keys are rotated."""
+    found = value[(slice(None), *_index(site, positions))]
+    whole = found.numel() == value.numel() and site.kind not in ("q", "k", "v")
+    return found if whole else found.clone()
 
 
 def write(value: Tensor, edit: Edit, positions: range) -> None:

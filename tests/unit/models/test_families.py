@@ -15,7 +15,7 @@ from transformers import (
 from oneway.engine import Engine, Site
 from oneway.engine.prepared import Prepared
 from oneway.models.architecture import neox
-from oneway.models.decoder_weights import folded
+from oneway.models.decoder_weights import folded, folded_unembedding
 from oneway.models.export import to_hugging_face
 from oneway.models.families import UnknownFamily, read_decoder
 from oneway.models.transformer import initial_weights, logits
@@ -58,6 +58,16 @@ def test_a_norms_scale_and_shift_fold_into_the_next_matrix():
         new, new_bias = folded(w, shift, matrix, added)
         expected = (x * w + (0 if shift is None else shift)) @ matrix + (0 if added is None else added)
         torch.testing.assert_close(x @ new + (0 if new_bias is None else new_bias), expected)
+
+
+def test_the_final_norm_folds_into_the_unembedding():
+    model = tiny_model("gpt2")
+    form, weights = read_decoder(model)
+    matrix, bias = folded_unembedding(weights)
+    x = torch.randn(3, form.d_model)
+    standard = torch.nn.functional.layer_norm(x, x.shape[-1:], eps=form.epsilon)
+    expected = model.lm_head(model.transformer.ln_f(x))
+    torch.testing.assert_close(standard @ matrix + bias, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_model_grown_here_gives_equal_logits_in_the_engine():
