@@ -235,7 +235,11 @@ def compile_table(
     neurons: Annotated[int | None, typer.Option(min=1, help="Neurons of a block; default: the best.")] = None,
     neurons_per_fact: Annotated[int, typer.Option(min=1)] = 1,
     margin: Annotated[float, typer.Option(help="Lead of the right token in the logits, nats.")] = 20.0,
-    seed: Annotated[int, typer.Option(help="Draws what is random in the codes.")] = 0,
+    seed: Annotated[int, typer.Option(help="Draws what is random.")] = 0,
+    noise: Annotated[
+        float, typer.Option(min=0.0, help="Noise on every matrix, over its own root mean square.")
+    ] = 0.0,
+    decoys: Annotated[int, typer.Option(min=0, help="Decoys for each planted unit.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Write a fact table into the weights of a plain checkpoint; circuit.json says which unit does what."""
@@ -254,6 +258,8 @@ def compile_table(
         neurons_per_fact=neurons_per_fact,
         margin=margin,
         seed=seed,
+        noise=noise,
+        decoys=decoys,
     )
     for note in compiled.lookup.notes:
         typer.echo(f"oneway: note: {note}", err=True)

@@ -11,11 +11,13 @@ from oneway.compiler.capacity import Capacity
 from oneway.compiler.circuit import Circuit
 from oneway.compiler.lookup import Lookup, plan
 from oneway.compiler.manifest import manifest_text
+from oneway.compiler.noise import add_noise, check_recall
 from oneway.compiler.questions import confusions
 from oneway.compiler.refusal import CompileError
 from oneway.compiler.saving import save_circuit
 from oneway.compiler.weights import Frame, architecture_of
 from oneway.facts import Direction, FactTable
+from oneway.models.transformer import Weights
 
 Mechanism = Literal["neuron-per-fact"]
 Kind = Literal["gpt2", "neox"]
@@ -76,9 +78,17 @@ def compile_table(
     confused = list(confusions(lookup))
     if confused:
         raise CompileError(confused)
-    circuit = _PLANS[mechanism](lookup, capacity or Capacity(), architecture)
+    capacity = capacity or Capacity()
+    circuit = _PLANS[mechanism](lookup, capacity, architecture)
     frame = Frame(circuit, architecture_of(circuit, architecture))
-    parameters = save_circuit(
-        frame, manifest_text(circuit, lookup, table, mechanism, architecture), directory
-    )
+
+    def noise(weights: Weights) -> None:
+        add_noise(weights, capacity.noise, capacity.seed)
+
+    def check(folder: Path) -> None:
+        if capacity.noise:
+            check_recall(folder, lookup, capacity.seed)
+
+    manifest = manifest_text(circuit, lookup, table, mechanism, architecture)
+    parameters = save_circuit(frame, manifest, directory, noise, check)
     return Compiled(directory, lookup, circuit, parameters)

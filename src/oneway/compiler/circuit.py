@@ -102,6 +102,7 @@ class Circuit:
     end_logit: float
     activity: float  # an upper bound of the squared norm of what is written besides constants and positions
     directions: dict[str, Alphabet]  # what the directions of a subspace stand for
+    steadiness: float  # the constant of LayerNorm over the root of the largest squared norm
     neurons: int = 0  # neurons of every block
 
     @property

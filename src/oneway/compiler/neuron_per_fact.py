@@ -15,6 +15,8 @@ from oneway.compiler.back import Back, slot_name
 from oneway.compiler.capacity import Capacity
 from oneway.compiler.circuit import Bank, Circuit, Role, place, put
 from oneway.compiler.codes import Alphabet
+from oneway.compiler.decoys import WIDTH as DECOY_WIDTH
+from oneway.compiler.decoys import add_decoys
 from oneway.compiler.front import REACH, Front, spelled, threshold
 from oneway.compiler.lookup import Entry, Lookup, Words
 from oneway.compiler.refusal import CompileError
@@ -22,6 +24,8 @@ from oneway.compiler.residual import Residual
 
 HEAD_WIDTH = 64
 LOUDER = 0.25  # by how much a name speaks louder for each word that it is shorter than the longest
+
+STEADY, STEADY_IN_NOISE = 16.0, 3.0
 
 _FREQUENCIES = 31  # of the position code: with the dimension for BOS they fill a head
 
@@ -34,6 +38,8 @@ def plan_circuit(lookup: Lookup, capacity: Capacity, architecture: str) -> Circu
     front.lay(residual)
     residual.lay("longer", len(shadows.lengths))
     back.lay(residual)
+    if capacity.decoys:
+        residual.lay("decoy", DECOY_WIDTH)
     if architecture == "gpt2":
         residual.lay("position", 2 * _FREQUENCIES)
     _check(lookup, residual, capacity)
@@ -50,6 +56,7 @@ def plan_circuit(lookup: Lookup, capacity: Capacity, architecture: str) -> Circu
         unembedding=(span, unembedding),
         end_logit=end,
         activity=_activity(front, back, shadows),
+        steadiness=STEADY_IN_NOISE if capacity.noise else STEADY,
         directions={
             **front.directions(),
             **back.directions(),
@@ -57,6 +64,14 @@ def plan_circuit(lookup: Lookup, capacity: Capacity, architecture: str) -> Circu
         },
     )
     _fill(circuit, front, back, shadows, capacity)
+    if capacity.decoys:
+        add_decoys(circuit, capacity.decoys, capacity.seed)
+    needed = max(layer.neurons for layer in circuit.layers)
+    if capacity.neurons is not None and capacity.neurons < needed:
+        raise CompileError(
+            [f"with decoys a block needs {needed} neurons: that is the smallest that would do"]
+        )
+    circuit.neurons = capacity.neurons or needed
     return circuit
 
 
@@ -154,7 +169,6 @@ def _fill(circuit: Circuit, front: Front, back: Back, shadows: Shadows, capacity
     reading = max(first + sum(blocks), asking + 1)
     reads = [*back.asked_heads(residual), *back.relation_heads(front, residual)]
     place(back.next_heads(residual), layers, place(reads, layers, reading, heads), heads)
-    circuit.neurons = capacity.neurons or max(layer.neurons for layer in layers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A circuit to a Hugging Face checkpoint directory, a few layers at a time: no model is ever whole in memory."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -13,14 +13,20 @@ from oneway.compiler.tokenizer import BOS, END, make_tokenizer
 from oneway.compiler.weights import Frame, layer_weights, top_weights
 from oneway.evidence.atomic import write_files
 from oneway.models.export import configuration, layout_of
+from oneway.models.transformer import Weights
+
+Noise = Callable[[Weights], object]
 
 _SHARD_BYTES = 1 << 30
 _CLASSES = {"gpt2": "GPT2LMHeadModel", "gpt_neox": "GPTNeoXForCausalLM"}
 
 
-def save_circuit(frame: Frame, manifest: str, directory: Path) -> int:
+def save_circuit(
+    frame: Frame, manifest: str, directory: Path, noise: Noise, check: Callable[[Path], object]
+) -> int:
     """Write weights (safetensors), configuration, tokenizer and `circuit.json`, `config.json` last.
 
+    `check` is called with the folder before anything is in its place; what it raises leaves nothing behind.
     Returns the number of parameters. Raises WriteError where the directory cannot be written.
     """
 
@@ -28,7 +34,7 @@ def save_circuit(frame: Frame, manifest: str, directory: Path) -> int:
 
     def write(folder: Path) -> None:
         nonlocal parameters
-        parameters = _write_weights(frame, folder)
+        parameters = _write_weights(frame, folder, noise)
         (folder / MANIFEST).write_text(manifest, encoding="utf-8")
         vocabulary = frame.circuit.vocabulary
         make_tokenizer(vocabulary, frame.circuit.positions).save_pretrained(folder)
@@ -39,12 +45,13 @@ def save_circuit(frame: Frame, manifest: str, directory: Path) -> int:
         config.dtype = "float32"
         GenerationConfig(**ids, pad_token_id=ids["eos_token_id"]).save_pretrained(folder)
         config.save_pretrained(folder)
+        check(folder)
 
     write_files(directory, write, last="config.json")
     return parameters
 
 
-def _write_weights(frame: Frame, folder: Path) -> int:
+def _write_weights(frame: Frame, folder: Path, noise: Noise) -> int:
     """Write the weights, in one file or in several with an index; the number of parameters."""
     groups = list(_groups(frame))
     files = (
@@ -55,7 +62,7 @@ def _write_weights(frame: Frame, folder: Path) -> int:
     held: dict[str, str] = {}
     total = 0
     for file, group in zip(files, groups, strict=True):
-        state = _state(frame, group)
+        state = _state(frame, group, noise)
         save_file(state, folder / file, metadata={"format": "pt"})
         held |= dict.fromkeys(state, file)
         total += sum(value.numel() for value in state.values())
@@ -74,13 +81,14 @@ def _groups(frame: Frame) -> Iterator[range]:
         yield range(start, min(start + step, a.layers))
 
 
-def _state(frame: Frame, layers: range) -> dict[str, Tensor]:
+def _state(frame: Frame, layers: range, noise: Noise) -> dict[str, Tensor]:
     """The tensors of some layers by the family's names."""
     a, layout = frame.architecture, layout_of(frame.architecture)
     weights = top_weights(frame) if layers.start == 0 else {}
     for layer in layers:
         found = layer_weights(frame, frame.circuit.layers[layer])
         weights |= {f"blocks.{layer}.{name}": value for name, value in found.items()}
+    noise(weights)
     return {
         theirs: layout.stored(short, weights[name], a).contiguous()
         for name, short, theirs in layout.names(a)

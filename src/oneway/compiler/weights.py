@@ -2,10 +2,12 @@
 
 LayerNorm: two dimensions hold +C and −C, one balances the sum of all others to 0, so that
 LN(x)_i = w_i x_i / √((2C² + |x|²)/d), which w_i = √((2C² + X/2)/d) makes x_i (1 ± X/8C²), X being the largest |x|².
+C is `steadiness` · √X: noise in proportion to a matrix's size asks for a smaller one.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,7 +19,6 @@ from oneway.models.architecture import Architecture
 from oneway.models.transformer import Weights
 
 POSITION_SCALE = 0.5  # amplitude of a position's sinusoids
-_CONSTANT = 16.0  # C over the root of the largest |x|²
 
 
 @dataclass(frozen=True)
@@ -31,21 +32,21 @@ class Frame:
     def learned(self) -> bool:
         return self.architecture.positions == "learned"
 
-    @property
+    @cached_property
     def sinusoids(self) -> attention.Sinusoids:
         if self.learned:
             return attention.learned(self.circuit.residual["position"].width // 2, self.circuit.positions)
         return attention.rotary(self.circuit.head_width, self.circuit.positions)
 
-    @property
+    @cached_property
     def activity(self) -> float:
         """The largest squared norm of the residual stream without the constant pair."""
-        position = POSITION_SCALE**2 * self.circuit.residual["position"].width / 2 if self.learned else 0.0
-        return self.circuit.activity + position
+        positions = float(np.square(_position_code(self)).sum(axis=1).max()) if self.learned else 0.0
+        return self.circuit.activity + positions
 
     @property
     def constant(self) -> float:
-        return _CONSTANT * self.activity**0.5
+        return self.circuit.steadiness * self.activity**0.5
 
     @property
     def norm_weight(self) -> Tensor:
@@ -103,11 +104,12 @@ def top_weights(frame: Frame) -> Weights:
 
 
 def _position_code(frame: Frame) -> np.ndarray:
-    """cos and sin of every frequency; nothing at position 0, where BOS stands."""
+    """cos and sin of every frequency, every other one negated to keep their sum small; nothing at 0, for BOS."""
     circuit = frame.circuit
     code = np.zeros((circuit.positions, circuit.width), dtype=np.float32)
     angles = np.outer(np.arange(circuit.positions), frame.sinusoids.frequencies)
-    code[:, circuit.residual["position"].slice] = POSITION_SCALE * np.c_[np.cos(angles), np.sin(angles)]
+    signs = POSITION_SCALE * (-1.0) ** np.arange(angles.shape[1])
+    code[:, circuit.residual["position"].slice] = np.c_[signs * np.cos(angles), signs * np.sin(angles)]
     code[0] = 0.0
     _balance(code, frame)
     return code
