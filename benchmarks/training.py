@@ -41,9 +41,10 @@ from oneway.facts.worlds import arrows
 from oneway.models.architecture import Architecture, gpt2
 from oneway.models.transformer import Weights, initial_weights
 from oneway.studies.sentence_training import Epochs, answers
+from oneway.training.cross_entropy import cross_entropy
 from oneway.training.fit import Batch, fit
 from oneway.training.hardware import matrix_products
-from oneway.training.objectives import cross_entropy, logits_at_end
+from oneway.training.objectives import logits_at_end
 from oneway.training.optimisers import Optimisation
 
 BATCH, DROPOUT = 64, 0.1

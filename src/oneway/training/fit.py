@@ -12,13 +12,13 @@ from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from torch.nn import functional
 
 from oneway.evidence.atomic import make_folder, write_bytes_in
 from oneway.evidence.pace import SAVE_SECONDS, Pace
 from oneway.models.architecture import FROZEN, Architecture
 from oneway.models.lstm import LSTM
 from oneway.models.transformer import Drop, Weights, residual, residual_at_end, unembed
+from oneway.training.cross_entropy import cross_entropy
 from oneway.training.hardware import check_matmul, flushed_denormals, kept_memory, matrix_products
 from oneway.training.optimisers import Optimisation, optimisers_for
 
@@ -63,7 +63,7 @@ def last_tokens_loss(weights: Weights, a: Architecture, batch: Batch) -> Float[T
 
 
 def _cross_entropy(logits: Tensor, batch: Batch) -> Float[Tensor, " seed"]:
-    nll = functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none")
+    nll = cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
     nll = nll.view_as(batch.weights)
     return (nll * batch.weights).sum(1) / batch.weights.sum(1).clamp_min(1e-12)
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 from oneway.models.architecture import Architecture
 from oneway.models.lstm import LSTM, lstm_states_at_end, lstm_unembed
 from oneway.models.transformer import Drop, Weights, residual_at_end, unembed
+from oneway.training.cross_entropy import cross_entropy
 from oneway.training.fit import Batch, Objective
 
 Loss = Literal["cross_entropy", "label_smoothing", "squared_error", "focal"]
@@ -28,11 +29,6 @@ def logits_at_end(
     if isinstance(a, LSTM):
         return lstm_unembed(weights, lstm_states_at_end(weights, tokens, a, read, drop).flatten(1, 2), a)
     return unembed(weights, residual_at_end(weights, tokens, a, read, drop).flatten(1, 2), a)
-
-
-def cross_entropy(logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """−ln p(target), in nats."""
-    return functional.cross_entropy(logits, targets, reduction="none")
 
 
 def label_smoothing(logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:

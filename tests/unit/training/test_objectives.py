@@ -9,6 +9,7 @@ import torch
 from oneway.models.architecture import gpt2
 from oneway.models.lstm import LSTM, initial_lstm
 from oneway.models.transformer import initial_weights, logits
+from oneway.training.cross_entropy import cross_entropy
 from oneway.training.dropout import Dropout
 from oneway.training.fit import Batch, fit, last_tokens_loss
 from oneway.training.objectives import LOSSES, best_probability, last_tokens_objective
@@ -139,3 +140,17 @@ def test_the_block_with_dropout_still_does_not_look_ahead():
             last_tokens_objective("cross_entropy")(weights, SHAPE, asked._replace(drop=lambda x: x)),
             last_tokens_objective("cross_entropy")(weights, SHAPE, asked),
         )
+
+
+def test_cross_entropy_has_torchs_values_and_gradients_at_any_scale() -> None:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randint(7, (50,), generator=generator)
+    weights = torch.rand(50, generator=generator)
+    for scale in (1.0, 300.0):  # at the larger the probability of most targets is zero in float32
+        logits = (scale * torch.randn(50, 7, generator=generator)).requires_grad_()
+        found = cross_entropy(logits, targets)
+        (gradient,) = torch.autograd.grad((found * weights).sum(), logits)
+        wanted = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+        (wanted_gradient,) = torch.autograd.grad((wanted * weights).sum(), logits)
+        torch.testing.assert_close(found, wanted)
+        torch.testing.assert_close(gradient, wanted_gradient, rtol=1e-4, atol=1e-6)
