@@ -230,6 +230,9 @@ def compile_table(
     both_ways: Annotated[
         bool, typer.Option("--both-ways", help="A second entry for every fact: the reverse question too.")
     ] = False,
+    shared_entry: Annotated[
+        bool, typer.Option("--shared-entry", help="One stored association for both questions; single words.")
+    ] = False,
     positions: Annotated[int, typer.Option(min=2, help="Tokens of the longest text.")] = 512,
     width: Annotated[int | None, typer.Option(min=1, help="d_model; default: what is needed.")] = None,
     neurons: Annotated[int | None, typer.Option(min=1, help="Neurons of a block; default: the best.")] = None,
@@ -243,6 +246,8 @@ def compile_table(
     as_json: Json = False,
 ) -> None:
     """Write a fact table into the weights of a plain checkpoint; circuit.json says which unit does what."""
+    if both_ways and shared_entry:
+        raise ValueError("--both-ways stores two entries and --shared-entry one: give one of them")
     table = _read(facts, relations)
     from oneway.api import compile as write
 
@@ -251,7 +256,7 @@ def compile_table(
         out,
         mechanism=mechanism,
         architecture=architecture,
-        directions="both-ways" if both_ways else "forward",
+        directions="shared-entry" if shared_entry else "both-ways" if both_ways else "forward",
         positions=positions,
         width=width,
         neurons=neurons,

@@ -6,7 +6,7 @@ from math import log2
 from pathlib import Path
 from typing import Literal
 
-from oneway.compiler import neuron_per_fact
+from oneway.compiler import neuron_per_fact, shared_entry
 from oneway.compiler.capacity import Capacity
 from oneway.compiler.circuit import Circuit
 from oneway.compiler.lookup import Lookup, plan
@@ -21,8 +21,9 @@ from oneway.models.transformer import Weights
 
 Mechanism = Literal["neuron-per-fact"]
 Kind = Literal["gpt2", "neox"]
-Directions = Literal["forward", "both-ways"]
-_ASKED = {"forward": (Direction.FORWARD,), "both-ways": (Direction.FORWARD, Direction.REVERSE)}
+Directions = Literal["forward", "both-ways", "shared-entry"]
+BOTH = (Direction.FORWARD, Direction.REVERSE)
+_ASKED = {"forward": (Direction.FORWARD,), "both-ways": BOTH, "shared-entry": BOTH}
 _PLANS = {"neuron-per-fact": neuron_per_fact.plan_circuit}
 
 
@@ -79,7 +80,8 @@ def compile_table(
     if confused:
         raise CompileError(confused)
     capacity = capacity or Capacity()
-    circuit = _PLANS[mechanism](lookup, capacity, architecture)
+    planned = shared_entry.plan_circuit if directions == "shared-entry" else _PLANS[mechanism]
+    circuit = planned(lookup, capacity, architecture)
     frame = Frame(circuit, architecture_of(circuit, architecture))
 
     def noise(weights: Weights) -> None:

@@ -30,6 +30,7 @@ class Role(StrEnum):
     FACT = "fact"  # fires on a name, writes one fact's answer
     LOOKUP = "lookup"  # one of many that together know many facts
     HASH = "hash"  # breaks the linear structure of names
+    OWN_TOKEN = "own-token"  # takes a token's own pair code away, which would make the model say it again
     DECOY = "decoy"  # correlates with facts, is read by nothing
 
 
@@ -98,12 +99,17 @@ class Circuit:
     positions: int
     layers: list[Layer]
     embedding: list[tuple[Span, Float[np.ndarray, "vocab _"]]]
-    unembedding: tuple[Span, Float[np.ndarray, "vocab _"]]
+    unembedding: (
+        tuple[Span, Float[np.ndarray, "vocab _"]] | None
+    )  # None: tied, `said` are read by the embedding
     end_logit: float
     activity: float  # an upper bound of the squared norm of what is written besides constants and positions
     directions: dict[str, Alphabet]  # what the directions of a subspace stand for
     steadiness: float  # the constant of LayerNorm over the root of the largest squared norm
     neurons: int = 0  # neurons of every block
+    said: dict[Span, float] = field(
+        default_factory=dict
+    )  # tied: what the final LayerNorm passes on, how much enlarged
 
     @property
     def width(self) -> int:

@@ -27,7 +27,7 @@ LOUDER = 0.25  # by how much a name speaks louder for each word that it is short
 
 STEADY, STEADY_IN_NOISE = 16.0, 3.0
 
-_FREQUENCIES = 31  # of the position code: with the dimension for BOS they fill a head
+FREQUENCIES = 31  # of the position code: with the dimension for BOS they fill a head
 
 
 def plan_circuit(lookup: Lookup, capacity: Capacity, architecture: str) -> Circuit:
@@ -41,8 +41,8 @@ def plan_circuit(lookup: Lookup, capacity: Capacity, architecture: str) -> Circu
     if capacity.decoys:
         residual.lay("decoy", DECOY_WIDTH)
     if architecture == "gpt2":
-        residual.lay("position", 2 * _FREQUENCIES)
-    _check(lookup, residual, capacity)
+        residual.lay("position", 2 * FREQUENCIES)
+    check_sizes(lookup, residual, capacity)
     if capacity.width is not None:
         residual.lay("spare", capacity.width - residual.width)
     span, unembedding, end = back.unembedding(residual, capacity.margin)
@@ -110,7 +110,7 @@ def _drowned(answer: Words, louder: Words) -> bool:
     return any(place >= len(answer) or answer[place] != word for place, word in enumerate(louder))
 
 
-def _check(lookup: Lookup, residual: Residual, capacity: Capacity) -> None:
+def check_sizes(lookup: Lookup, residual: Residual, capacity: Capacity) -> None:
     """Raises CompileError where positions or width are too small, with the smallest that would do."""
     reasons = []
     needed = max(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from oneway.compiler import attention
 from oneway.compiler.circuit import Circuit, Head, Layer
+from oneway.compiler.tokenizer import END
 from oneway.models.architecture import Architecture
 from oneway.models.transformer import Weights
 
@@ -71,7 +72,7 @@ def architecture_of(circuit: Circuit, kind: str) -> Architecture:
         mlp=max(circuit.neurons, 1),
         block="parallel" if neox else "sequential",
         positions="rotary" if neox else "learned",
-        unembedding="untied",
+        unembedding="tied" if circuit.unembedding is None else "untied",
         activation="gelu" if neox else "gelu_tanh",
     )
 
@@ -86,21 +87,29 @@ def top_weights(frame: Frame) -> Weights:
     constant = circuit.residual["constant"]
     embedding[:, constant.dim(0)] = frame.constant
     embedding[:, constant.dim(1)] = -frame.constant
-    span, part = circuit.unembedding
-    unembedding = np.zeros((a.width, a.vocab), dtype=np.float32)
-    unembedding[span.slice] = part.T
-    unembedding[constant.dim(0), circuit.vocabulary.index("<end>")] = circuit.end_logit
-    bias = torch.zeros(a.width)
-    bias[constant.dim(0)] = 1.0
-    found = {
-        "W_E": torch.from_numpy(embedding),
-        "ln_f.w": frame.norm_weight,
-        "ln_f.b": bias,
-        "W_U": torch.from_numpy(unembedding),
-    }
+    found = {"W_E": torch.from_numpy(embedding), **_saying(frame)}
     if frame.learned:
         found["W_pos"] = torch.from_numpy(_position_code(frame))
     return found
+
+
+def _saying(frame: Frame) -> Weights:
+    """The final LayerNorm, whose bias is END's logit, and the unembedding where it is a matrix of its own."""
+    circuit, a = frame.circuit, frame.architecture
+    weight, bias = frame.norm_weight, torch.zeros(a.width)
+    if circuit.unembedding is None:
+        passed = torch.zeros(a.width)
+        for span, gain in circuit.said.items():
+            passed[span.slice] = gain * weight[span.slice]
+        bias[circuit.residual["end"].start] = circuit.end_logit
+        return {"ln_f.w": passed, "ln_f.b": bias}
+    span, part = circuit.unembedding
+    constant = circuit.residual["constant"].dim(0)
+    unembedding = np.zeros((a.width, a.vocab), dtype=np.float32)
+    unembedding[span.slice] = part.T
+    unembedding[constant, circuit.vocabulary.index(END)] = circuit.end_logit
+    bias[constant] = 1.0
+    return {"ln_f.w": weight, "ln_f.b": bias, "W_U": torch.from_numpy(unembedding)}
 
 
 def _position_code(frame: Frame) -> np.ndarray:

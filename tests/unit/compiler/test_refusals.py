@@ -98,7 +98,7 @@ def test_the_smallest_size_that_would_do_does(size, too_small, reason, tmp_path)
     [
         ({"mechanism": "magic"}, "but it is one of: neuron-per-fact"),
         ({"architecture": "llama"}, "but it is one of: gpt2, neox"),
-        ({"directions": "sideways"}, "but it is one of: forward, both-ways"),
+        ({"directions": "sideways"}, "but it is one of: forward, both-ways, shared-entry"),
         ({"depth": 3}, "no option 'depth'"),
     ],
     ids=("mechanism", "architecture", "directions", "unknown"),
