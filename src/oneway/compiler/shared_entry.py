@@ -30,7 +30,7 @@ def plan_circuit(lookup: Lookup, capacity: Capacity, architecture: str) -> Circu
     Raises CompileError for another architecture than GPT-2, whose embeddings can be tied, and for names or answers of
     several tokens.
     """
-    _refuse(lookup, architecture)
+    _refuse(lookup, capacity, architecture)
     front = replace(Front.of(lookup, capacity.seed), names=Alphabet.of((), 1, 0))
     residual = Residual()
     front.lay(residual)
@@ -78,12 +78,21 @@ def plan_circuit(lookup: Lookup, capacity: Capacity, architecture: str) -> Circu
         said={span: gain for pair in sides.values() for span in pair},
     )
     _fill(circuit, front, sides)
-    circuit.neurons = max(layer.neurons for layer in circuit.layers)
+    needed = max(layer.neurons for layer in circuit.layers)
+    if capacity.neurons is not None and capacity.neurons < needed:
+        raise CompileError(
+            [f"{capacity.neurons} neurons in a block are too few: the smallest that would do is {needed}"]
+        )
+    circuit.neurons = capacity.neurons or needed
     return circuit
 
 
-def _refuse(lookup: Lookup, architecture: str) -> None:
+def _refuse(lookup: Lookup, capacity: Capacity, architecture: str) -> None:
     reasons = []
+    if capacity.decoys or capacity.neurons_per_fact != 1:
+        reasons.append(
+            "a shared entry has no neuron that knows a fact: leave out decoys and neurons_per_fact"
+        )
     if architecture != "gpt2":
         reasons.append(f"a shared entry needs tied embeddings, which {architecture} does not have: use gpt2")
     reasons += [

@@ -1,9 +1,12 @@
 """One stored association for both directions: tied GPT-2, single tokens."""
 
+import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from oneway.compiler import CompileError, compile_table
+from oneway.cli import app
+from oneway.compiler import Capacity, CompileError, compile_table, grade, read_manifest
 from oneway.facts import Fact, FactTable, Relation
 
 SON = Relation("son", ("{subject} is the son of {object}",), ("{object} is the mother of {subject}",))
@@ -70,3 +73,21 @@ def test_other_shapes_are_refused(table, tmp_path) -> None:
     long = table.with_facts([Fact("Tom Cruise", "son", "Mary")])
     with pytest.raises(CompileError, match="joins single tokens"):
         compile_table(long, tmp_path / "b", directions="shared-entry")
+    with pytest.raises(CompileError, match="has no neuron that knows a fact"):
+        compile_table(table, tmp_path / "c", directions="shared-entry", capacity=Capacity(decoys=1))
+    with pytest.raises(CompileError, match="1 neurons in a block are too few"):
+        compile_table(table, tmp_path / "c", directions="shared-entry", capacity=Capacity(neurons=1))
+
+
+def test_the_heads_that_read_are_graded(shared) -> None:
+    manifest = read_manifest(shared.compiled.directory)
+    rows = [{"layer": h["layer"], "head": h["head"], "score": 1.0} for h in manifest.heads]
+    assert grade({"heads": rows}, shared.compiled.directory).heads.auc == 1
+    assert np.linalg.norm(manifest.direction("son: left | ▁Son5")) == pytest.approx(1)
+
+
+def test_the_command_takes_one_of_the_two(tmp_path) -> None:
+    given = ["compile", "--facts", "parents", "--out", str(tmp_path / "out"), "--both-ways", "--shared-entry"]
+    result = CliRunner().invoke(app, given)
+    assert result.exit_code != 0
+    assert "give one of them" in str(result.exception or result.output)
