@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from oneway.engine.layer import Layer, root_mean_square_normed
+from oneway.engine.layer import Layer, half, root_mean_square_normed
 from oneway.engine.tap import Tap
 from oneway.models.decoder import Rotary
 
@@ -78,8 +78,11 @@ def mixed(
     kv_heads, keys = k.shape[2:4]
     # The queries that share a key-value head stand one after the other, as more queries of it.
     grouped = q.reshape(run * batch * kv_heads, -1, d_head)
+    if half(q):  # scores could overflow before they are scaled
+        grouped = grouped * layer.attention.scale
     scores = torch.bmm(grouped, k.reshape(-1, keys, d_head).transpose(1, 2))
-    scores.mul_(layer.attention.scale)
+    if not half(q):
+        scores.mul_(layer.attention.scale)
     mask = _mask(queries, keys, layer.attention.window, q.dtype, q.device)
     if mask is not None:
         scores.view(-1, n, keys).add_(mask)
@@ -93,7 +96,7 @@ def mixed(
 
 def softmax(scores: Float[Tensor, "n query key"]) -> Float[Tensor, "n query key"]:
     """Softmax over the last axis, in the memory of the scores where that is faster."""
-    if scores.shape[-1] >= SHORT or scores.device.type != "cpu":
+    if scores.shape[-1] >= SHORT or scores.device.type != "cpu" or half(scores):
         return scores.softmax(-1)
     scores.sub_(scores.amax(-1, keepdim=True)).exp_()
     return scores.div_(scores.sum(-1, keepdim=True))

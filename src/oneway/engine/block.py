@@ -15,7 +15,7 @@ from torch import Tensor
 from oneway.engine.attention import mixed, normed_heads, rotate
 from oneway.engine.layer import Layer
 from oneway.engine.site import Kind
-from oneway.engine.tap import NOTHING, Past, Tap
+from oneway.engine.tap import NOTHING, KeysValues, Past, Tap
 
 OF_MLP: tuple[Kind, ...] = ("mlp_in", "mlp_pre", "mlp_post", "mlp_out", "resid_post")
 AFTER_IN: tuple[Kind, ...] = ("mlp_pre", "mlp_post", "mlp_out", "resid_post")
@@ -48,7 +48,7 @@ def block(
     layer: Layer,
     x: Float[Tensor, "run batch fresh d_model"],
     span: Span,
-    past: Past | None = None,
+    past: KeysValues | None = None,
     tap: Tap = NOTHING,
 ) -> Float[Tensor, "run batch needed d_model"]:
     """resid_post at the needed positions, from resid_pre at the fresh ones.
@@ -68,7 +68,7 @@ def block(
     if not tap.needs(OF_ATTENTION) and not mlp_after:
         return base
     if len(span.after):
-        assert past is not None
+        assert isinstance(past, Past)
         kept = _part(past.base, span.after, past.start, dim=2)
         base = torch.cat((base, kept.expand(*x.shape[:2], -1, -1)), dim=2)
     normed = layer.attention_input(x)
@@ -100,7 +100,7 @@ def _part(x: Tensor, positions: range, start: int, dim: int) -> Tensor:
 
 
 def _queries(
-    layer: Layer, normed: Tensor, span: Span, past: Past | None, tap: Tap
+    layer: Layer, normed: Tensor, span: Span, past: KeysValues | None, tap: Tap
 ) -> Float[Tensor, "run batch head needed d_head"]:
     """Queries of the needed positions: computed where the residual stream is given, else as they were."""
     form = layer.form
@@ -109,13 +109,13 @@ def _queries(
     q = rotate(layer, normed_heads(q, layer.weights.q_norm_w, layer), span.overlap).transpose(2, 3)
     if not len(span.after):
         return q
-    assert past is not None
+    assert isinstance(past, Past)
     kept = _part(past.q, span.after, past.start, dim=3)
     return torch.cat((q, kept.expand(*q.shape[:3], -1, -1)), dim=3)
 
 
 def _keys_values(
-    layer: Layer, normed: Tensor, span: Span, past: Past | None, tap: Tap
+    layer: Layer, normed: Tensor, span: Span, past: KeysValues | None, tap: Tap
 ) -> tuple[Float[Tensor, "run batch kv_head pos d_head"], Float[Tensor, "run batch kv_head pos d_head"]]:
     """Keys and values of all positions up to the last needed one."""
     form = layer.form

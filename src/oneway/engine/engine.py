@@ -9,10 +9,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from oneway.engine.effects import Budget, measured
-from oneway.engine.forward import forward
+from oneway.engine.following import Following, Unembedded
+from oneway.engine.forward import Kept, forward, read_on
 from oneway.engine.opened import Effects, Opened
 from oneway.engine.patch import Intervention, Patch, Path
 from oneway.engine.path import check_paths, followed, path_sites
+from oneway.engine.prefix import Prefix
 from oneway.engine.prepared import Prepared
 from oneway.engine.readout import Readout
 from oneway.engine.settle import Settled, settle
@@ -51,6 +53,11 @@ class Engine(Opened):
     def weights(self) -> DecoderWeights:
         """The weights as the field reads them."""
         return self.prepared.weights
+
+    @property
+    def bytes_per_token(self) -> int:
+        form = self.form
+        return 2 * form.layers * form.kv_heads * form.d_head * self.weights.W_E.element_size()
 
     def shape_of(self, site: Site, batch: int, length: int) -> tuple[int, ...]:
         return shape_of(site, self.form, batch, length)
@@ -112,6 +119,18 @@ class Engine(Opened):
                 advance(rows.stop, batch)
         return Effects(torch.cat(patched, dim=1), torch.cat(clean))
 
+    def read_on(
+        self, tokens: Int[Tensor, "row pos"], prefix: Prefix | None = None
+    ) -> tuple[Following, Prefix]:
+        """See `Reader.read_on`."""
+        assert prefix is None or isinstance(prefix, Kept)
+        tokens, texts = self.checked_tokens(tokens, 0 if prefix is None else prefix.length), len(tokens)
+        rows = torch.arange(_of_few_sizes(texts), device=self.device).clamp(max=texts - 1)
+        before = prefix if prefix is None else prefix.rows(rows)
+        resid, kept = read_on(self.prepared, tokens[rows], before, self.layers - 1)
+        final = self.prepared.final_norm(resid)
+        return Unembedded(self.prepared, final, texts), kept.rows(rows[:texts])
+
     def _prompts_at_a_time(self, batch: int, length: int) -> list[slice]:
         """Slices of the prompts, so many at a time as the budget allows."""
         form, size = self.form, self.weights.W_E.element_size()
@@ -119,3 +138,10 @@ class Engine(Opened):
         wide = form.d_mlp * size * length
         step = max(1, min(self.budget.kept // kept, 8 * self.budget.activation // wide))
         return [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
+
+
+def _of_few_sizes(rows: int) -> int:
+    """The next larger of few numbers, eight in each octave: oneDNN makes code for every shape of a product, and keeps
+    it (400 KB each)."""
+    step = 1 << max(0, rows.bit_length() - 4)
+    return -(-rows // step) * step

@@ -1,16 +1,17 @@
 """One forward pass that reads and writes any site, and computes no more than the reads depend on."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from oneway.engine.block import Span, block
+from oneway.engine.prefix import Prefix
 from oneway.engine.prepared import Prepared
 from oneway.engine.site import Kind, Site
-from oneway.engine.tap import Edit, Past, Tap
+from oneway.engine.tap import Edit, KeysValues, Past, Tap
 
 FINAL: tuple[Kind, ...] = ("final_norm", "logits")
 # Kinds that a layer has at all positions that it is given, not only at those that are needed of it.
@@ -131,14 +132,51 @@ def _tap(
     )
 
 
-def beginning(model: Prepared, tokens: Int[Tensor, "batch pos"], last: int) -> tuple[Past, ...]:
-    """What the layers up to `last` computed for tokens that others will follow."""
-    span = range(tokens.shape[1])
-    x, pasts = model.embedded(tokens)[None], []
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept(Prefix):
+    """The keys and values of every layer that was run, one row for each text, or those of some of the rows."""
+
+    layers: tuple[KeysValues, ...]
+    length: int
+    chosen: Int[Tensor, " row"] | None = None
+
+    def rows(self, rows: Int[Tensor, " row"]) -> "Kept":
+        rows = rows.to(self.layers[0].k.device)
+        return replace(self, chosen=rows if self.chosen is None else self.chosen[rows])
+
+    def layer(self, index: int) -> KeysValues:
+        """A layer's keys and values in the rows chosen: copied when they are needed and not before."""
+        past, rows = self.layers[index], self.chosen
+        if rows is None or past.k.shape[1] == 1:  # one row is shared by all
+            return past
+        return KeysValues(past.k.index_select(1, rows), past.v.index_select(1, rows))
+
+
+def beginning(model: Prepared, tokens: Int[Tensor, "batch pos"], last: int) -> tuple[KeysValues, ...]:
+    """What the layers up to `last` keep of tokens that others will follow."""
+    return read_on(model, tokens, None, last, frozenset(("k", "v")))[1].layers
+
+
+@torch.inference_mode()
+def read_on(
+    model: Prepared,
+    tokens: Int[Tensor, "batch pos"],
+    prefix: Kept | None,
+    last: int,
+    goal: frozenset[Kind] | None = None,
+) -> tuple[Float[Tensor, "batch d_model"], Kept]:
+    """The residual stream at the last token after layer `last`, which is run for `goal`; and what is kept of the texts.
+
+    `tokens` follow the prefix, one row for each of its rows.
+    """
+    start = 0 if prefix is None else prefix.length
+    span, kept = range(start, start + tokens.shape[1]), []
+    x = model.embedded(tokens, start)[None]
     for index in range(last + 1):
-        # The last layer is run for its keys and values only.
-        tap = Tap(goal=frozenset(("k", "v")) if index == last else None, keeps=True)
-        x = block(model.layer(index), x, Span(span, span), None, tap)
+        end = index == last
+        tap = Tap(goal=goal if end else None, keeps=True)
+        past = None if prefix is None else prefix.layer(index)
+        x = block(model.layer(index), x, Span(span, span[-1:] if end else span), past, tap)
         assert tap.past is not None
-        pasts.append(tap.past)
-    return tuple(pasts)
+        kept.append(KeysValues(tap.past.k, tap.past.v))
+    return x[0, :, -1], Kept(tuple(kept), span.stop)

@@ -14,8 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from oneway.engine.following import Following
 from oneway.engine.opened import Effects, Opened
+from oneway.engine.own_code import OwnCode
 from oneway.engine.patch import Intervention, Patch, Path, parts
+from oneway.engine.prefix import Prefix
 from oneway.engine.readout import Readout, Scores
 from oneway.engine.settle import PatchError, settle
 from oneway.engine.site import WHOLE_MODEL, Kind, Site, SiteError
@@ -73,7 +76,7 @@ class Hooked(Opened):
         self.architecture, self.layers = model.config.model_type, len(self._places.blocks)
         self.vocab = int(model.get_output_embeddings().weight.shape[0])
         self.context = int(getattr(config, "max_position_embeddings", None) or 2**31)
-        self.device = model.device
+        self._own, self.device = OwnCode(model), model.device
         self.kinds = ("embedding", "resid_pre", "resid_post", "final_norm", "logits")
         self.cannot = (
             f"{reason}: run by its own code, with hooks on its own modules, all layers and positions each time",
@@ -169,6 +172,16 @@ class Hooked(Opened):
                 advance(len(patched), len(interventions))
         clean = measured(())
         return Effects(torch.stack(patched) if patched else clean[None][:0], clean)
+
+    @property
+    def bytes_per_token(self) -> int:
+        return self._own.bytes_per_token
+
+    def read_on(
+        self, tokens: Int[Tensor, "row pos"], prefix: Prefix | None = None
+    ) -> tuple[Following, Prefix]:
+        """See `Reader.read_on`. Raises CacheError where the model has no cache whose rows can be selected."""
+        return self._own.read_on(self.checked_tokens(tokens, 0 if prefix is None else prefix.length), prefix)
 
     def _edits(
         self, tokens: Int[Tensor, "batch pos"], interventions: Sequence[Intervention]

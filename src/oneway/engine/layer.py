@@ -70,6 +70,13 @@ def normed(
 def root_mean_square_normed(
     x: Float[Tensor, "*n d"], scale: Float[Tensor, " d"], epsilon: float
 ) -> Float[Tensor, "*n d"]:
-    """x / √(mean of squares + ε) · scale."""
+    """x / √(mean of squares + ε) · scale. Half precision is computed in float32, where squares do not overflow."""
+    if half(x):
+        return root_mean_square_normed(x.float(), scale.float(), epsilon).to(x.dtype)
     size = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(epsilon).rsqrt_()
     return (x * size.unsqueeze(-1)).mul_(scale)
+
+
+def half(x: Tensor) -> bool:
+    """Whether the number format is bfloat16 or float16."""
+    return x.element_size() < 4

@@ -1,6 +1,6 @@
 """A model opened, however it is run: the calls that all of them have."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from oneway.engine.patch import Intervention, Patch, Path
+from oneway.engine.prefix import Reader
 from oneway.engine.readout import Readout
 from oneway.engine.site import Kind, Site
 
@@ -28,16 +29,14 @@ class Effects:
         return self.patched - self.clean
 
 
-class Opened(ABC):
+class Opened(Reader):
     """A model whose sites can be read and written."""
 
     name: str
     architecture: str
     tokenizer: PreTrainedTokenizerBase | None
     layers: int
-    vocab: int
     context: int
-    device: torch.device
     kinds: tuple[Kind, ...]
     """The kinds of sites that it has."""
     cannot: tuple[str, ...]
@@ -107,12 +106,13 @@ class Opened(ABC):
             for _, numbers in sorted(groups.items())
         ]
 
-    def checked_tokens(self, tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch pos"]:
-        """The tokens on the model's device. Raises ValueError for tokens that the model cannot read."""
+    def checked_tokens(self, tokens: Int[Tensor, "batch pos"], behind: int = 0) -> Int[Tensor, "batch pos"]:
+        """The tokens, which stand behind so many others, on the model's device. Raises ValueError for tokens that the
+        model cannot read."""
         if tokens.dim() != 2 or not tokens.numel():
             raise ValueError(f"tokens are [batch pos], at least one of each, not {list(tokens.shape)}")
-        if tokens.shape[1] > self.context:
-            raise ValueError(f"{tokens.shape[1]} tokens do not fit in a context of {self.context}")
+        if behind + tokens.shape[1] > self.context:
+            raise ValueError(f"{behind + tokens.shape[1]} tokens do not fit in a context of {self.context}")
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high >= self.vocab:
             raise ValueError(f"token {low if low < 0 else high} is none of the {self.vocab} of this model")

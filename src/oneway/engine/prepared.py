@@ -1,6 +1,6 @@
 """A decoder made ready to run: embedding, layers, final norm, unembedding."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from oneway.engine.layer import Layer, normed
-from oneway.engine.product import Product, product
+from oneway.engine.product import Maker, Product, product
 from oneway.engine.readout import Scores
 from oneway.models.decoder import Decoder
 from oneway.models.decoder_weights import DecoderWeights
@@ -21,14 +21,14 @@ FEW = 32  # rows for which the unembedding is not worth being made ready
 class Prepared:
     """The form of a decoder, its weights by name, and its layers made ready one by one as they are needed."""
 
-    def __init__(self, form: Decoder, weights: DecoderWeights) -> None:
-        self.form, self.weights = form, weights
+    def __init__(self, form: Decoder, weights: DecoderWeights, made: Maker = product) -> None:
+        self.form, self.weights, self._made = form, weights, made
         self._ready: dict[int, Layer] = {}
 
     def layer(self, index: int) -> Layer:
         """A layer, made ready when it is first asked for."""
         if index not in self._ready:
-            self._ready[index] = Layer(self.form, self.weights.blocks[index], index)
+            self._ready[index] = Layer(self.form, self.weights.blocks[index], index, self._made)
         return self._ready[index]
 
     def embedded(
@@ -56,17 +56,20 @@ class Prepared:
         if len(final) < FEW:
             return self.capped(final @ self.weights.W_U)
         out = torch.empty(len(final), self.form.vocab, dtype=final.dtype, device=final.device)
-        for start, tile in self._tiles:
-            part = tile(final)
+        for start, part in self.tiles(final):
             out[:, start : start + part.shape[1]] = part
-        return self.capped(out)
+        return out
+
+    def tiles(self, final: Float[Tensor, "n d_model"]) -> Iterator[tuple[int, Float[Tensor, "n column"]]]:
+        """The scores of some tokens after the other, and which token is the first of them."""
+        for start, tile in self._tiles:
+            yield start, self.capped(tile(final))
 
     def log_normaliser(self, final: Float[Tensor, "n d_model"]) -> Float[Tensor, " n"]:
         """log Σ exp(logits) over the vocabulary, without keeping the logits."""
         top = torch.full((len(final),), -torch.inf, dtype=final.dtype, device=final.device)
         total = torch.zeros_like(top)
-        for _, tile in self._tiles:
-            part = self.capped(tile(final))
+        for _, part in self.tiles(final):
             new = torch.maximum(top, part.amax(1))
             total.mul_((top - new).exp_()).add_(part.sub_(new[:, None]).exp_().sum(1))
             top = new
@@ -83,7 +86,7 @@ class Prepared:
     def _tiles(self) -> Sequence[tuple[int, Product]]:
         unembedding = self.weights.W_U
         return [
-            (start, product(unembedding[:, start : start + TILE], None))
+            (start, self._made(unembedding[:, start : start + TILE], None))
             for start in range(0, self.form.vocab, TILE)
         ]
 

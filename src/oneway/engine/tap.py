@@ -10,16 +10,22 @@ from oneway.engine.site import Kind, Site
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Past:
-    """What a layer computed in a run without interventions.
-
-    Keys (rotated) and values of all positions from 0; of the positions from `start` on also queries (rotated) and
-    `base`, the part of resid_post that does not depend on the attention of this layer: resid_pre, and in parallel
-    blocks mlp_out. The axes run and batch may be of length 1, for what is shared.
-    """
+class KeysValues:
+    """A layer's keys (rotated) and values of all positions from 0. The axes run and batch may be of length 1, for what
+    is shared."""
 
     k: Float[Tensor, "run batch kv_head pos d_head"]
     v: Float[Tensor, "run batch kv_head pos d_head"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Past(KeysValues):
+    """What a layer computed in a run without interventions.
+
+    Of the positions from `start` on also queries (rotated) and `base`, the part of resid_post that does not depend on
+    the attention of this layer: resid_pre, and in parallel blocks mlp_out.
+    """
+
     start: int
     q: Float[Tensor, "run batch head rest d_head"]
     base: Float[Tensor, "run batch rest d_model"]

@@ -41,8 +41,13 @@ def read_decoder(model: PreTrainedModel, dtype: torch.dtype | None = None) -> tu
         raise UnknownFamily(
             f"the architecture {kind!r} is not read here; known: {', '.join(sorted(READERS))}"
         )
+    if not all(weight.is_floating_point() for weight in model.parameters()):
+        raise UnknownFamily("weights that are stored as integers (quantised) are not read here")
     with torch.no_grad():
-        form, weights = READERS[kind](model)
+        try:
+            form, weights = READERS[kind](model)
+        except AttributeError as error:
+            raise UnknownFamily(f"this {kind} is not built as transformers builds it: {error}") from None
     return form, weights.to(dtype or model.dtype)
 
 

@@ -4,6 +4,8 @@ A scorer knows nothing of facts. It is given contexts, answers, and which answer
 whatever computes the same numbers faster may take its place.
 """
 
+import ctypes
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -11,10 +13,13 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
-from oneway.recall.forward import CacheError, Forward, return_freed_memory, select_rows, top_and_log_sum_exp
+from oneway.engine import Engine
+from oneway.engine.following import Following, Scored
+from oneway.engine.opening import reader_of
+from oneway.engine.own_code import CacheError, OwnCode
+from oneway.engine.prefix import Prefix, Reader
 
 Tokens = tuple[int, ...]
 
@@ -61,22 +66,22 @@ class MemoryBudget:
 
 
 class CacheScorer:
-    """Scores with the model's own key-value cache; nothing that two answers share is computed twice.
+    """Scores with what a reader keeps of texts; nothing that two answers share is computed twice.
 
     Contexts of exactly equal length make a batch, so there is neither padding nor a mask, and the result is
     that of one plain forward pass for any causal model. A batch's longest common prefix runs once. The
     answers after a context form a trie that is walked level by level: one token for each distinct (context,
-    answer prefix) that goes on, from a selection of its parents' caches. Where a level would exceed the
+    answer prefix) that goes on, from a selection of what is kept of its parents. Where a level would exceed the
     budget it is cut, and each part is walked to its leaves before the next.
     """
 
-    def __init__(self, model: PreTrainedModel, budget: MemoryBudget | None = None) -> None:
-        self._forward = Forward(model)
-        self._budget = budget or MemoryBudget.for_device(model.device)
+    def __init__(self, reader: Reader, budget: MemoryBudget | None = None) -> None:
+        self._reader = reader
+        self._budget = budget or MemoryBudget.for_device(reader.device)
 
     def score(self, contexts: Sequence[Tokens], answers: Sequence[Tokens], pairs: np.ndarray) -> Scores:
         """See `Scorer.score`."""
-        work = _Work.of(contexts, answers, pairs, self._forward.vocab)
+        work = _Work.of(contexts, answers, pairs, self._reader.vocab)
         with torch.inference_mode():
             for batch in self._batches(work):
                 self._score_batch(work, batch)
@@ -90,7 +95,7 @@ class CacheScorer:
             length = len(work.contexts[start])
             rows = min(
                 self._budget.context_tokens // length,
-                self._budget.cache // (self._forward.cache_bytes_per_token * length),
+                self._budget.cache // (self._reader.bytes_per_token * length),
                 self._rows_of_logits,
             )
             stop = start + 1
@@ -101,34 +106,34 @@ class CacheScorer:
 
     @property
     def _rows_of_logits(self) -> int:
-        return max(1, self._budget.logits // (4 * self._forward.vocab))
+        return max(1, self._budget.logits // (4 * self._reader.vocab))
 
     def _score_batch(self, work: "_Work", batch: range) -> None:
         contexts = work.contexts[batch.start : batch.stop]
         shared = min(_common_prefix(contexts[0], contexts[-1]), len(contexts[0]) - 1)
-        cache = None
+        prefix = None
         if shared and len(contexts) > 1:
-            _, prefix = self._forward.cached(torch.tensor([contexts[0][:shared]]))
-            cache = select_rows(prefix, np.zeros(len(contexts), dtype=np.int64))
+            _, prefix = self._reader.read_on(torch.tensor([contexts[0][:shared]]))
+            prefix = prefix.rows(torch.zeros(len(contexts), dtype=torch.int64))
             contexts = [context[shared:] for context in contexts]
-        logits, cache = self._forward.cached(torch.tensor(contexts), cache)
+        following, prefix = self._reader.read_on(torch.tensor(contexts), prefix)
         pairs = work.pairs_of(batch)
         rows = work.context_of[pairs] - batch.start
-        work.read(logits, rows, pairs, depth=0)
-        del logits
-        self._walk(work, _Level(cache, rows, pairs, depth=1))
+        work.read(following, rows, pairs, depth=0)
+        del following
+        self._walk(work, _Level(prefix, rows, pairs, depth=1))
 
     def _walk(self, work: "_Work", root: "_Level") -> None:
-        """Score the tokens behind the first, depth first; a cache is let go when its last child has run."""
+        """Score the tokens behind the first, depth first; a prefix is let go when its last child has run."""
         waiting = self._parts(work, root)
         del root
         while waiting:
             part = waiting.pop()
-            cache = select_rows(part.parent, part.rows)
-            logits, cache = self._forward.cached(torch.from_numpy(part.tokens)[:, None], cache)
-            work.read(logits, part.row_of, part.pairs, part.depth)
-            level = _Level(cache, part.row_of, part.pairs, part.depth + 1)
-            del logits, part, cache
+            parents = part.parent.rows(torch.from_numpy(part.rows))
+            following, prefix = self._reader.read_on(torch.from_numpy(part.tokens)[:, None], parents)
+            work.read(following, part.row_of, part.pairs, part.depth)
+            level = _Level(prefix, part.row_of, part.pairs, part.depth + 1)
+            del following, part, parents, prefix
             waiting += self._parts(work, level)
             del level
 
@@ -137,37 +142,37 @@ class CacheScorer:
         longer = work.lengths[work.answer_of[level.pairs]] > level.depth
         if not longer.any():
             return []
-        pairs, vocab = level.pairs[longer], self._forward.vocab
+        pairs, vocab = level.pairs[longer], self._reader.vocab
         tokens = work.tokens[work.answer_of[pairs], level.depth - 1]
         nodes, node_of = np.unique(level.rows[longer] * vocab + tokens, return_inverse=True)
         order = np.argsort(node_of, kind="stable")
         pairs, node_of = pairs[order], node_of[order]
         parents, tokens = np.divmod(nodes, vocab)
-        row_bytes = self._forward.cache_bytes_per_token * (level.cache.get_seq_length() + 1)
+        row_bytes = self._reader.bytes_per_token * (level.prefix.length + 1)
         limit = max(1, min(self._rows_of_logits, self._budget.cache // row_bytes))
         parts = []
         for part in np.array_split(np.arange(len(nodes)), -(-len(nodes) // limit)):
             inside = slice(*np.searchsorted(node_of, (part[0], part[-1] + 1)))
             row_of = node_of[inside] - part[0]
-            parts.append(_Part(level.cache, parents[part], tokens[part], row_of, pairs[inside], level.depth))
+            parts.append(_Part(level.prefix, parents[part], tokens[part], row_of, pairs[inside], level.depth))
         return parts
 
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """A cache, and the pairs whose answers it holds up to, not including, token `depth` − 1."""
+    """A prefix, and the pairs whose answers it holds up to, not including, token `depth` − 1."""
 
-    cache: DynamicCache
-    rows: np.ndarray  # int64 [pair]: row of the cache
+    prefix: Prefix
+    rows: np.ndarray  # int64 [pair]: row of the prefix
     pairs: np.ndarray  # int64 [pair]
     depth: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One forward pass to be made: `tokens` after rows of the parent cache, to read token `depth` of the pairs."""
+    """One forward pass to be made: `tokens` after rows of the parent prefix, to read token `depth` of the pairs."""
 
-    parent: DynamicCache
+    parent: Prefix
     rows: np.ndarray  # int64 [row]: row of the parent
     tokens: np.ndarray  # int64 [row]
     row_of: np.ndarray  # int64 [pair]
@@ -179,22 +184,21 @@ class PlainScorer:
     """Scores with plain forward passes of whole texts, batched by exact length; needs no cache."""
 
     def __init__(self, model: PreTrainedModel, budget: MemoryBudget | None = None) -> None:
-        self._forward = Forward(model)
+        self._model = OwnCode(model)
         self._budget = budget or MemoryBudget.for_device(model.device)
 
     def score(self, contexts: Sequence[Tokens], answers: Sequence[Tokens], pairs: np.ndarray) -> Scores:
         """See `Scorer.score`."""
-        work = _Work.of(contexts, answers, pairs, self._forward.vocab)
+        work = _Work.of(contexts, answers, pairs, self._model.vocab)
         context_lengths = np.array([len(context) for context in work.contexts])[work.context_of]
         answer_lengths = work.lengths[work.answer_of]
         shapes = np.stack([context_lengths, answer_lengths], axis=1)
-        with torch.inference_mode():
-            for context_length, answer_length in np.unique(shapes, axis=0):
-                alike = np.flatnonzero((shapes == (context_length, answer_length)).all(axis=1))
-                length = context_length + answer_length - 1
-                limit = max(1, self._budget.logits // (4 * self._forward.vocab * int(length)))
-                for part in np.array_split(alike, -(-len(alike) // limit)):
-                    self._score_alike(work, part, int(answer_length))
+        for context_length, answer_length in np.unique(shapes, axis=0):
+            alike = np.flatnonzero((shapes == (context_length, answer_length)).all(axis=1))
+            length = context_length + answer_length - 1
+            limit = max(1, self._budget.logits // (4 * self._model.vocab * int(length)))
+            for part in np.array_split(alike, -(-len(alike) // limit)):
+                self._score_alike(work, part, int(answer_length))
         return work.scores()
 
     def _score_alike(self, work: "_Work", pairs: np.ndarray, answer_length: int) -> None:
@@ -202,21 +206,45 @@ class PlainScorer:
             (*work.contexts[work.context_of[pair]], *work.tokens[work.answer_of[pair], : answer_length - 1])
             for pair in pairs
         ]
-        logits = self._forward.plain(torch.tensor(np.array(texts)), keep=answer_length)
+        logits = self._model.plain(torch.tensor(np.array(texts)), keep=answer_length)
         for depth in range(answer_length):
-            work.read(logits[:, depth - answer_length], np.arange(len(pairs)), pairs, depth)
+            work.read(Scored(logits[:, depth - answer_length]), np.arange(len(pairs)), pairs, depth)
 
 
 def choose_scorer(model: PreTrainedModel, budget: MemoryBudget | None = None) -> tuple[Scorer, str]:
-    """The fastest scorer that proves itself on this model, and why where it is not `CacheScorer`.
+    """The fastest scorer that proves itself on this model, and why where it is not `CacheScorer` on the engine.
 
-    A few made-up sequences are scored both ways; a cache of an unknown kind, or scores that differ by more
-    than rounding, give way to plain forward passes. Rounding is what passes of other shapes may differ by:
-    max(1e-3, 4 · ε · max |log P|) nats, where ε is the relative spacing of the model's numbers (2⁻⁷ in bfloat16,
+    A few made-up sequences are scored by plain forward passes too. Where the engine does not know the family, or its
+    scores differ by more than rounding, the model is read by its own code with its own cache; where that cache is of
+    an unknown kind, or its scores differ, by plain forward passes. Rounding is what passes of other shapes may differ
+    by: max(1e-3, 4 · ε · max |log P|) nats, where ε is the relative spacing of the model's numbers (2⁻⁷ in bfloat16,
     2⁻¹⁰ in float16, 2⁻²³ in float32) and log P are the plain scores.
     """
-    plain = PlainScorer(model, budget)
-    vocab = Forward(model).vocab
+    plain, made_up = PlainScorer(model, budget), _made_up(model)
+    expected = plain.score(*made_up).logprob
+    rounding = max(1e-3, 4 * torch.finfo(model.dtype).eps * float(np.abs(expected).max()))
+
+    def difference(scorer: CacheScorer) -> float:
+        return float(np.abs(scorer.score(*made_up).logprob - expected).max())
+
+    reader, reason = reader_of(model)
+    if isinstance(reader, Engine):
+        scorer = CacheScorer(reader, budget)
+        if (off := difference(scorer)) <= rounding:
+            return scorer, ""
+        reason = f"in the engine this model's scores differ by {off:.2g} nats"
+    try:
+        scorer = CacheScorer(OwnCode(model), budget)
+        if (off := difference(scorer)) <= rounding:
+            return scorer, f"read by the model's own code: {reason}"
+    except CacheError as error:
+        return plain, f"plain forward passes: {error}"
+    return plain, f"plain forward passes: with its own cache this model's scores differ by {off:.2g} nats"
+
+
+def _made_up(model: PreTrainedModel) -> tuple[list[Tokens], list[Tokens], np.ndarray]:
+    """Contexts, two of which share a beginning, answers that share theirs, and all pairs of them."""
+    vocab = OwnCode(model).vocab
     limit = getattr(model.config, "max_position_embeddings", None) or 64
     rng = np.random.default_rng(0)
     length = max(1, min(24, limit - 3))
@@ -224,18 +252,7 @@ def choose_scorer(model: PreTrainedModel, budget: MemoryBudget | None = None) ->
     contexts[1] = contexts[0][:-1] + contexts[1][-1:]
     answers = [tuple(rng.integers(vocab, size=size).tolist()) for size in (1, 2, 3)]
     answers.append(answers[2][:2] + answers[1][:1])
-    pairs = np.array([(c, a) for c in range(len(contexts)) for a in range(len(answers))])
-    try:
-        cached = CacheScorer(model, budget)
-        found = cached.score(contexts, answers, pairs)
-    except CacheError as error:
-        return plain, f"plain forward passes: {error}"
-    expected = plain.score(contexts, answers, pairs).logprob
-    worst = float(np.abs(found.logprob - expected).max())
-    rounding = 4 * torch.finfo(model.dtype).eps * float(np.abs(expected).max())
-    if not worst <= max(1e-3, rounding):
-        return plain, f"plain forward passes: with its cache this model's scores differ by {worst:.2g} nats"
-    return cached, ""
+    return contexts, answers, np.array([(c, a) for c in range(len(contexts)) for a in range(len(answers))])
 
 
 @dataclass
@@ -286,21 +303,15 @@ class _Work:
         """The pairs whose contexts stand in a run of contexts."""
         return np.arange(*np.searchsorted(self.context_of, (batch.start, batch.stop)))
 
-    def read(self, logits: Tensor, rows: np.ndarray, pairs: np.ndarray, depth: int) -> None:
-        """Add log softmax(logits)[token] for the `depth`-th token of each pair that is asked in a row.
+    def read(self, following: Following, rows: np.ndarray, pairs: np.ndarray, depth: int) -> None:
+        """Add log P(token) for the `depth`-th token of each pair that is asked in a row.
 
-        logits [row, vocab]; `rows[i]` is the row of `pairs[i]`. Every pair given has a `depth`-th token.
+        `rows[i]` is the row of `pairs[i]`. Every pair given has a `depth`-th token.
         """
-        row_index = torch.from_numpy(rows).to(logits.device)
-        token_index = torch.from_numpy(self.tokens[self.answer_of[pairs], depth]).to(logits.device)
-        chosen = logits[row_index, token_index]
-        top, log_sum_exp = top_and_log_sum_exp(logits)
-        greedy = chosen >= top[row_index]
-        # Where logits tie, the argmax is the first of them, as a greedy decoder would take it.
-        hits = greedy.nonzero()[:, 0]
-        greedy[hits] = logits[row_index[hits]].argmax(-1) == token_index[hits]
+        tokens = torch.from_numpy(self.tokens[self.answer_of[pairs], depth])
+        logprob, greedy = following.log_probabilities(torch.from_numpy(rows), tokens)
         self.greedy[pairs] &= greedy.cpu().numpy()
-        self.logprob[pairs] += (chosen.double() - log_sum_exp[row_index]).cpu().numpy()
+        self.logprob[pairs] += logprob.cpu().numpy()
 
     def scores(self) -> Scores:
         return Scores(self.logprob[self.asked], self.greedy[self.asked])
@@ -318,3 +329,13 @@ def _distinct(items: Sequence[Tokens], asked: np.ndarray, what: str) -> tuple[li
 
 def _common_prefix(a: Tokens, b: Tokens) -> int:
     return sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(a, b, strict=True)))
+
+
+def return_freed_memory() -> None:
+    """Give freed memory back to the system, where the C library is glibc.
+
+    Tensors of ever other sizes leave holes in its heap: without this, several times what is held stays resident.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

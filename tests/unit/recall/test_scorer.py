@@ -12,10 +12,15 @@ from transformers import (
     MistralForCausalLM,
     OpenAIGPTConfig,
     OpenAIGPTLMHeadModel,
+    PhiConfig,
+    PhiForCausalLM,
     PreTrainedModel,
 )
 
-from oneway.recall.forward import Forward, top_and_log_sum_exp
+from oneway.engine import Engine
+from oneway.engine.opening import reader_of
+from oneway.engine.own_code import OwnCode
+from oneway.engine.prefix import Reader
 from oneway.recall.scorer import CacheScorer, MemoryBudget, PlainScorer, Scores, choose_scorer
 
 VOCAB = 23
@@ -69,6 +74,19 @@ def mistral_with_window() -> PreTrainedModel:
     return sharpened(MistralForCausalLM(config))
 
 
+def phi() -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = PhiConfig(
+        vocab_size=VOCAB,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+    )
+    return sharpened(PhiForCausalLM(config))
+
+
 def gpt_without_cache() -> PreTrainedModel:
     torch.manual_seed(0)
     return sharpened(
@@ -76,6 +94,15 @@ def gpt_without_cache() -> PreTrainedModel:
             OpenAIGPTConfig(vocab_size=VOCAB, n_positions=32, n_embd=16, n_layer=2, n_head=2)
         )
     )
+
+
+def by_engine(model: PreTrainedModel) -> Reader:
+    reader, reason = reader_of(model)
+    assert isinstance(reader, Engine), reason
+    return reader
+
+
+READERS = pytest.mark.parametrize("read_by", [by_engine, OwnCode], ids=["engine", "own code"])
 
 
 def asked(seed: int = 0) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], np.ndarray]:
@@ -107,25 +134,29 @@ def one_by_one(
     return np.array(logprobs), np.array(greedy)
 
 
+@READERS
 @pytest.mark.parametrize("build", [gpt2, gemma3_with_window, mistral_with_window])
-def test_cache_scorer_equals_plain_forward_passes_one_by_one(build):
+def test_cache_scorer_equals_plain_forward_passes_one_by_one(build, read_by):
     model = build()
     contexts, answers, pairs = asked()
     expected, greedy = one_by_one(model, contexts, answers, pairs)
-    scores = CacheScorer(model).score(contexts, answers, pairs)
+    scores = CacheScorer(read_by(model)).score(contexts, answers, pairs)
     assert np.ptp(expected) > 5, "the logits should not be flat"
     np.testing.assert_allclose(scores.logprob, expected, atol=1e-4)
     np.testing.assert_array_equal(scores.greedy, greedy)
 
 
+@READERS
 @pytest.mark.parametrize(
-    "budget", [MemoryBudget(logits=1, cache=1, context_tokens=1), MemoryBudget(cache=3000)]
+    "budget",
+    [MemoryBudget(logits=1, cache=1, context_tokens=1), MemoryBudget(cache=3000)],
+    ids=["one by one", "a few"],
 )
-def test_a_small_budget_changes_no_number(budget):
+def test_a_small_budget_changes_no_number(budget, read_by):
     model = gpt2()
     contexts, answers, pairs = asked(1)
     expected, greedy = one_by_one(model, contexts, answers, pairs)
-    scores = CacheScorer(model, budget).score(contexts, answers, pairs)
+    scores = CacheScorer(read_by(model), budget).score(contexts, answers, pairs)
     np.testing.assert_allclose(scores.logprob, expected, atol=1e-4)
     np.testing.assert_array_equal(scores.greedy, greedy)
 
@@ -142,24 +173,39 @@ def test_a_model_without_a_cache_is_scored_by_plain_passes_and_the_reason_is_giv
     np.testing.assert_array_equal(scores.greedy, greedy)
 
 
-def test_a_model_with_a_cache_proves_itself():
+def test_a_known_family_is_read_by_the_engine_and_any_other_with_its_own_cache():
     scorer, reason = choose_scorer(gpt2())
     assert isinstance(scorer, CacheScorer)
     assert reason == ""
+    scorer, reason = choose_scorer(phi())
+    assert isinstance(scorer, CacheScorer)
+    assert reason.startswith("read by the model's own code: the architecture 'phi' is not read here")
 
 
-def test_what_answers_share_is_computed_once(monkeypatch):
+def test_a_family_that_the_engine_gets_wrong_is_read_by_its_own_code():
+    """As a model whose code was changed in memory: here, a block that does more than its weights say."""
+    model = gpt2()
+    model.transformer.h[0].register_forward_hook(lambda _, __, output: output * 1.5)
+    contexts, answers, pairs = asked(4)
+    expected, _ = one_by_one(model, contexts, answers, pairs)
+    scorer, reason = choose_scorer(model)
+    assert reason.startswith("read by the model's own code: in the engine this model's scores differ by")
+    np.testing.assert_allclose(scorer.score(contexts, answers, pairs).logprob, expected, atol=1e-4)
+
+
+@READERS
+def test_what_answers_share_is_computed_once(monkeypatch, read_by):
     """Two equal contexts and answers a·b·c, a·b·d, a: one context, then the tokens a and b, once each."""
     calls: list[tuple[int, int]] = []
-    original = Forward.cached
-
-    def counted(self, token_ids, cache=None):
-        calls.append(tuple(token_ids.shape))
-        return original(self, token_ids, cache)
-
-    scorer = CacheScorer(gpt2())
+    reader = read_by(gpt2())
+    original, scorer = reader.read_on, CacheScorer(reader)
     scorer.score([(1,)], [(1,)], np.array([(0, 0)]))  # measures the cache
-    monkeypatch.setattr(Forward, "cached", counted)
+
+    def counted(tokens, prefix=None):
+        calls.append(tuple(tokens.shape))
+        return original(tokens, prefix)
+
+    monkeypatch.setattr(reader, "read_on", counted)
     pairs = np.array([(c, a) for c in range(2) for a in range(3)])
     scorer.score([(3, 4, 5), (3, 4, 5)], [(7, 8, 9), (7, 8, 10), (7,)], pairs)
     assert calls == [(1, 3), (1, 1), (1, 1)]
@@ -169,13 +215,6 @@ def test_what_answers_share_is_computed_once(monkeypatch):
     calls.clear()
     scorer.score([(3, 4, 5), (6,)], [(7,)], np.array([(1, 0)]))
     assert calls == [(1, 1)], "a context that nothing is asked after does not run"
-
-
-def test_log_sum_exp_is_exact_for_large_and_masked_logits():
-    logits = torch.tensor([[1000.0, 1000.0, -torch.inf], [0.0, np.log(3.0), -200.0]])
-    top, total = top_and_log_sum_exp(logits)
-    np.testing.assert_allclose(top.numpy(), [1000.0, np.log(3.0)], rtol=1e-6)
-    np.testing.assert_allclose(total.numpy(), [1000.0 + np.log(2.0), np.log(4.0)], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +227,7 @@ def test_log_sum_exp_is_exact_for_large_and_masked_logits():
 )
 def test_what_cannot_be_scored_says_why(contexts, answers, message):
     with pytest.raises(ValueError, match=message):
-        CacheScorer(gpt2()).score(contexts, answers, np.array([(0, 0)]))
+        CacheScorer(by_engine(gpt2())).score(contexts, answers, np.array([(0, 0)]))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -197,6 +236,7 @@ def test_a_half_precision_model_keeps_its_cache(build, dtype):
     model = build().to(dtype)
     scorer, reason = choose_scorer(model)
     assert isinstance(scorer, CacheScorer), reason
+    assert reason == ""
     contexts, answers, pairs = asked(3)
     expected, _ = one_by_one(model, contexts, answers, pairs)
     scale = 4 * torch.finfo(dtype).eps * np.abs(expected).max()
@@ -243,7 +283,7 @@ def test_of_tokens_that_tie_the_one_that_a_greedy_decoder_takes_is_greedy(dtype)
         model.generate(torch.tensor([context]), max_new_tokens=1, do_sample=False, pad_token_id=0)[0, -1]
     )
     assert taken == min(twins)
-    for scorer in (CacheScorer(model), PlainScorer(model)):
+    for scorer in (CacheScorer(by_engine(model)), CacheScorer(OwnCode(model)), PlainScorer(model)):
         scores = scorer.score(
             [context], [(token,) for token in range(VOCAB)], np.array([(0, t) for t in range(VOCAB)])
         )

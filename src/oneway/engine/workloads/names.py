@@ -11,7 +11,7 @@ from oneway.engine.engine import Engine
 from oneway.engine.forward import FINAL, beginning, finish, goal_of
 from oneway.engine.prepared import Prepared
 from oneway.engine.site import Kind, Site, SiteError, checked
-from oneway.engine.tap import Past, Tap
+from oneway.engine.tap import KeysValues, Past, Tap
 from oneway.report.progress import progress
 
 ROWS = 2048  # of the product, at a time
@@ -96,7 +96,7 @@ def _alone(
     return tap.past, tap.found
 
 
-def _joined(past: Past, own: Past) -> Past:
+def _joined(past: KeysValues, own: Past) -> Past:
     """The keys and values of each beginning, followed by those of each last token."""
     shape = (len(own.k), past.k.shape[1], -1, -1, -1)
     k, v = (
