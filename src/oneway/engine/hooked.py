@@ -24,6 +24,7 @@ from oneway.engine.settle import PatchError, settle
 from oneway.engine.site import WHOLE_MODEL, Kind, Site, SiteError
 from oneway.engine.tap import Edit, Tap
 from oneway.models.families import UnknownFamily
+from oneway.models.placement import entry
 from oneway.report.progress import progress
 
 AT_ONCE = 64  # prompts
@@ -76,7 +77,7 @@ class Hooked(Opened):
         self.architecture, self.layers = model.config.model_type, len(self._places.blocks)
         self.vocab = int(model.get_output_embeddings().weight.shape[0])
         self.context = int(getattr(config, "max_position_embeddings", None) or 2**31)
-        self._own, self.device = OwnCode(model), model.device
+        self._own, self.device = OwnCode(model), entry(model)
         self.kinds = ("embedding", "resid_pre", "resid_post", "final_norm", "logits")
         self.cannot = (
             f"{reason}: run by its own code, with hooks on its own modules, all layers and positions each time",
@@ -193,7 +194,7 @@ class Hooked(Opened):
             interventions,
             check=lambda site: self._checked(site, length),
             shape=lambda site: self.shape_of(site, batch, length),
-            like=self._model.get_output_embeddings().weight,
+            like=torch.empty((), dtype=self._model.dtype, device=self.device),
             read=lambda sites: self.run(tokens, sites),
         )
         return [one.edits for one in settled]
@@ -222,7 +223,7 @@ class Hooked(Opened):
                     hooks.enter_context(_hooked(module, side, at(kind, layer)))
             logits = self._model(input_ids=tokens, use_cache=False).logits
         at("logits", None)(logits)
-        return {site: value[0] for tap in taps.values() for site, value in tap.found.items()}
+        return {site: value[0].to(self.device) for tap in taps.values() for site, value in tap.found.items()}
 
     def _sites(self) -> dict[tuple[Kind, int | None], tuple[nn.Module, str]]:
         """Each site's module, and whether it is the module's input or output."""

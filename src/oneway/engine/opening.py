@@ -15,31 +15,45 @@ from oneway.engine.product import passing_product
 from oneway.engine.proof import Proof, prove
 from oneway.models.checkpoint import Checkpoint, Loading, Source, load_checkpoint
 from oneway.models.families import UnknownFamily, read_decoder
+from oneway.models.placement import DeviceMap
 
 Precision = Literal["float32", "float64"]
 
 
-def open_model(source: Source, *, device: str = "auto", precision: Precision = "float32") -> Opened:
+def open_model(
+    source: Source,
+    *,
+    device: str = "auto",
+    precision: Precision = "float32",
+    device_map: DeviceMap | None = None,
+) -> Opened:
     """Open a checkpoint: a directory, a hub name, or a (model, tokenizer) pair, which is left as it is.
 
     Its weights are computed with in float32, whatever they are stored in (bfloat16 destroys the effects of single
     neurons), or in float64. A known family becomes an `Engine`; any other architecture is run by its own code with
     hooks, `Hooked`, and says in `cannot` what that does not do. Either is proved first, see `prove_model`.
 
+    `device_map`, for a model that outgrows one device, says where accelerate keeps its parts, see `Loading`. Where they
+    are then on several devices, or on disk, the model is run by its own code with hooks, whatever its family.
+
     Raises CheckpointError where the checkpoint does not load, NotProven where the proof fails, and UnknownFamily
     where there is nothing to put hooks on.
     """
-    opened, proof = prove_model(source, device=device, precision=precision)
+    opened, proof = prove_model(source, device=device, precision=precision, device_map=device_map)
     proof.check()
     return opened
 
 
 def prove_model(
-    source: Source, *, device: str = "auto", precision: Precision = "float32"
+    source: Source,
+    *,
+    device: str = "auto",
+    precision: Precision = "float32",
+    device_map: DeviceMap | None = None,
 ) -> tuple[Opened, Proof]:
     """An opened model, and what it showed on a few tokens: logits equal to the plain model's, the shape of every
     site, and that editing every site at every layer changes the logits."""
-    checkpoint = load_checkpoint(source, Loading(device=device, dtype="float32"))
+    checkpoint = load_checkpoint(source, Loading(device=device, dtype="float32", device_map=device_map))
     opened = opened_checkpoint(checkpoint, precision)
     return opened, prove(opened, checkpoint.model)
 

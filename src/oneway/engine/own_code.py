@@ -13,6 +13,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from oneway.engine.following import Following, Scored
 from oneway.engine.prefix import Prefix, Reader
+from oneway.models.placement import entry
 
 # Layers of other kinds (recurrent states, shared or compressed keys) may change their states in place:
 # a copy of the layer would not be a copy of its state.
@@ -51,7 +52,7 @@ class OwnCode(Reader):
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
         self._parameters = inspect.signature(model.forward).parameters
-        self.vocab, self.device = int(model.get_output_embeddings().weight.shape[0]), model.device
+        self.vocab, self.device = int(model.get_output_embeddings().weight.shape[0]), entry(model)
 
     @cached_property
     def bytes_per_token(self) -> int:

@@ -18,6 +18,7 @@ from oneway.engine.patch import Patch
 from oneway.engine.product import passing_product
 from oneway.engine.site import WHOLE_MODEL, Site
 from oneway.engine.tap import Edit, Tap
+from oneway.models.placement import entry
 
 TOKENS = 5
 LIMIT = 1e-4  # of the largest logit, or of 1
@@ -103,7 +104,7 @@ def prove(opened: Opened, model: PreTrainedModel) -> Proof:
     length = min(TOKENS, opened.context)
     tokens = (torch.arange(length, device=opened.device)[None] * 7 + 1) % opened.vocab
     with torch.inference_mode():
-        plain = model(input_ids=tokens.to(model.device), use_cache=False).logits[0].to(opened.device)
+        plain = model(input_ids=tokens.to(entry(model)), use_cache=False).logits[0].to(opened.device)
         logits, seen = (
             _seen_layer_by_layer(opened, tokens) if isinstance(opened, Engine) else _seen(opened, tokens)
         )

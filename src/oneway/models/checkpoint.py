@@ -36,6 +36,7 @@ from oneway.models.checkpoint_files import (
 )
 from oneway.models.hub import ADAPTER_WEIGHTS, hub_directory
 from oneway.models.named_weights import named_weights
+from oneway.models.placement import DeviceMap, check_device_map, is_spread
 from oneway.models.soundness import check_causal, check_finite, check_tokenizer
 
 __all__ = ["Checkpoint", "CheckpointError", "Dtype", "Loading", "Source", "load_checkpoint"]
@@ -51,16 +52,20 @@ class Loading:
     "auto" is the checkpoint's own. `weights` names a file of the checkpoint's directory to be read instead of
     its safetensors, which may be a pickle or an index of pickles: then no more than tensors is read from it.
     `base` is the directory or hub name of a LoRA adapter's base model, where it is not the one that the adapter
-    names.
+    names. `device_map`, instead of `device`, is for models that outgrow one: where each part of the model is kept, as
+    accelerate has it ("auto", or {"model.layers.0": 0, …}; "cpu" and "disk" are brought to a device when they run).
     """
 
     device: str = "auto"
     dtype: Dtype = "auto"
     weights: str = ""
     base: str = ""
+    device_map: DeviceMap | None = None
 
     def __post_init__(self) -> None:
-        """Raises CheckpointError for an unknown dtype or device."""
+        """Raises CheckpointError for an unknown dtype or device, and for a device map without accelerate."""
+        if self.device_map is not None:
+            check_device_map()
         if self.dtype not in get_args(Dtype):
             raise CheckpointError(f"dtype is {self.dtype!r}, but it is one of: {', '.join(get_args(Dtype))}")
         if self.device != "auto" and self.device.split(":")[0] not in ("cpu", "cuda", "mps"):
@@ -116,7 +121,9 @@ def load_checkpoint(source: Source, loading: Loading | None = None) -> Checkpoin
         if loading.base:
             raise CheckpointError(f"{name} is not a LoRA adapter: --base {loading.base} has nothing to do")
         found = _read(directory, name, loading)
-    model = found.model.to(_device(loading.device)).eval()
+    model = found.model.eval()
+    if loading.device_map is None:
+        model = model.to(_device(loading.device))
     return replace(found, model=model, dtype=_name(model.dtype))
 
 
@@ -134,6 +141,11 @@ def _directory(source: str | Path, weights: str = "") -> Path:
 
 def _with_adapter(directory: Path, name: str, loading: Loading) -> Checkpoint:
     check_adapter(directory)
+    if loading.device_map is not None:
+        raise CheckpointError(
+            f"{name} is a LoRA adapter, which is merged in one device's memory: save the merged model, and open that "
+            "with the device map"
+        )
     files = safetensors_files(directory, (ADAPTER_WEIGHTS,))
     where, called = (loading.base, loading.base) if loading.base else base_of(directory)
     base_directory = _directory(where, loading.weights)
@@ -187,6 +199,8 @@ def _model(
         "output_loading_info": True,
         "ignore_mismatched_sizes": True,  # so that they are all reported, and refused here
     }
+    if loading.device_map is not None:
+        options["device_map"] = loading.device_map
     try:
         if state is None:
             safe = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
@@ -242,9 +256,13 @@ def _unused(model: PreTrainedModel, name: str, tensors: list[str], files: Weight
 def _in_memory(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, loading: Loading) -> Checkpoint:
     """A pair that the caller holds, whose model is not touched."""
     name, hashes = type(model).__name__, {"weights": _hash_of_weights(model)}
-    if loading.base or loading.weights:
+    if loading.base or loading.weights or loading.device_map is not None:
         raise CheckpointError(
-            "base and weights are for checkpoints in files: this model is in memory already"
+            "base, weights and device_map are for checkpoints in files: this model is in memory already"
+        )
+    if is_spread(model):
+        raise CheckpointError(
+            "this model is spread over several devices or kept on disk: give its directory and the device map instead"
         )
     check_tokenizer(model, tokenizer, name)
     dtype = loading.torch_dtype or model.dtype

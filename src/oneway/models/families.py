@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from oneway.models.decoder import Activation, AttentionForm, Decoder, Rotary
 from oneway.models.decoder_weights import BlockWeights, DecoderWeights
+from oneway.models.placement import is_spread
 
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
@@ -41,6 +42,8 @@ def read_decoder(model: PreTrainedModel, dtype: torch.dtype | None = None) -> tu
         raise UnknownFamily(
             f"the architecture {kind!r} is not read here; known: {', '.join(sorted(READERS))}"
         )
+    if is_spread(model):
+        raise UnknownFamily("weights that are not all in the memory of one device are not read here")
     if not all(weight.is_floating_point() for weight in model.parameters()):
         raise UnknownFamily("weights that are stored as integers (quantised) are not read here")
     with torch.no_grad():

@@ -6,6 +6,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from oneway.models.checkpoint_files import CheckpointError, WeightFiles, first_line
+from oneway.models.placement import entry, placed_weights
 
 
 def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
@@ -27,7 +28,7 @@ def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 
 def check_finite(model: PreTrainedModel, name: str, files: WeightFiles | None = None) -> None:
     """Refuse weights that are NaN or infinite: nothing computed from them would be a number."""
-    for tensor, value in model.named_parameters():
+    for tensor, value in placed_weights(model):
         # The sum over NaN or infinity is neither a number nor finite, and needs no mask in memory.
         if value.is_floating_point() and not bool(value.detach().float().sum().isfinite()):
             wrong = int((~value.detach().float().isfinite()).sum())
@@ -58,7 +59,7 @@ def check_causal(model: PreTrainedModel, name: str) -> None:
     options = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
     try:
         with torch.inference_mode():
-            logits = model(input_ids=texts.to(model.device), **options).logits.float()
+            logits = model(input_ids=texts.to(entry(model)), **options).logits.float()
     except Exception as error:  # whatever a foreign model raises on plain token ids
         raise CheckpointError(f"{name} reads no plain text of token ids: {first_line(error)}") from error
     seen = (logits[0, :shared] - logits[1, :shared]).abs().max()

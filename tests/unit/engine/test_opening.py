@@ -156,3 +156,42 @@ def test_a_checkpoint_with_a_tensor_missing_or_broken_is_refused_by_name(tmp_pat
     save_file(whole | {name: torch.full_like(whole[name], torch.nan)}, file, metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=r"c_fc\.weight.* holds .* values that are NaN or infinite"):
         open_model(tmp_path, device="cpu")
+
+
+def test_a_model_that_outgrows_its_device_is_run_part_by_part(tmp_path, tokens):
+    """Two layers and the unembedding stay on disk and come to the processor when they run: the same numbers."""
+    model = tiny_model("llama3")
+    model.save_pretrained(tmp_path)
+    word_tokenizer([" ".join(WORDS)]).save_pretrained(tmp_path)
+    layers = {f"model.layers.{layer}": "disk" if layer else "cpu" for layer in range(3)}
+    rest = {"model.embed_tokens": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "disk"}
+    spread, whole = open_model(tmp_path, device_map=layers | rest), open_model(tmp_path, device="cpu")
+    assert "weights that are not all in the memory of one device are not read here" in spread.cannot[0]
+    assert isinstance(whole, Engine)
+    assert sum(weight.is_meta for weight in spread._model.parameters()) == 19
+    reads = [Site("resid_post", 1), Site("mlp_out", 2, position=3), Site("logits", position=-1)]
+    patches = [Patch(Site("mlp_out", 1, position=2), Mean()), Patch(Site("resid_pre", 2, position=5), Zero())]
+    for edits in ((), patches):
+        ours, theirs = (opened.run(tokens, reads, edits) for opened in (whole, spread))
+        for read in reads:
+            torch.testing.assert_close(theirs[read], ours[read], rtol=0, atol=1e-4)
+    readout = LogProbability(answer=torch.arange(5))
+    ours, theirs = (opened.effects(tokens, patches, readout) for opened in (whole, spread))
+    torch.testing.assert_close(theirs.patched, ours.patched, rtol=0, atol=1e-4)
+    ours, theirs = (opened.read_on(tokens)[0].logits() for opened in (whole, spread))
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-4)
+
+
+def test_a_device_map_of_one_device_is_the_engines_and_what_it_is_not_for_is_said(tmp_path):
+    model, tokenizer = tiny_model("gpt2"), word_tokenizer([" ".join(WORDS)])
+    with pytest.raises(CheckpointError, match="device_map are for checkpoints in files"):
+        open_model((model, tokenizer), device_map="auto")
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert isinstance(open_model(tmp_path, device_map={"": "cpu"}), Engine)
+    damaged = {name: value.clone() for name, value in model.state_dict().items() if name != "lm_head.weight"}
+    damaged["transformer.h.2.mlp.c_fc.weight"][0, 0] = torch.nan
+    model.save_pretrained(tmp_path, state_dict=damaged)
+    parts = {f"transformer.{part}": "cpu" for part in ("wte", "wpe", "h.0", "h.1", "ln_f")}
+    with pytest.raises(CheckpointError, match=r"h\.2\.mlp\.c_fc\.weight.* NaN"):
+        open_model(tmp_path, device_map=parts | {"transformer.h.2": "disk", "lm_head": "cpu"})
