@@ -23,9 +23,9 @@ def test_every_command_and_every_snippet_runs(tmp_path: Path):
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     commands, snippets = blocks("sh"), blocks("python")
-    assert len(commands) == 3
+    assert len(commands) == 5
     assert len(snippets) == 1
-    # In the order of the page: the first commands, the snippet that uses what they made, a comparison, the studies.
+    # In the order of the page: the first commands, the snippet that uses what they made, then the others.
     programs = [
         ["sh", "-e", "-c", commands[0]],
         [sys.executable, "-c", snippets[0]],
@@ -34,8 +34,12 @@ def test_every_command_and_every_snippet_runs(tmp_path: Path):
     for program in programs:
         done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    made = ("company-audit/report.html", "company-audit-again/per_fact.parquet", "both.html")
-    for file in (*made, "company-compared/report.html"):
+    pages = ("company-audit", "company-compared", "compiled-audit")
+    for file in (
+        *(f"{page}/report.html" for page in pages),
+        "company-audit-again/per_fact.parquet",
+        "both.html",
+    ):
         assert (tmp_path / file).stat().st_size > 0
 
 
