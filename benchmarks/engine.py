@@ -43,7 +43,7 @@ from transformers import (
 
 from oneway.engine import Engine, LogitDifference, LogProbability, Site
 from oneway.engine.prepared import Prepared
-from oneway.engine.product import Product, has_fusion, product
+from oneway.engine.product import Product, product
 from oneway.engine.proof import prove
 from oneway.engine.workloads import (
     direct_effects,
@@ -53,6 +53,7 @@ from oneway.engine.workloads import (
     residuals,
     total_effects,
 )
+from oneway.models import onednn
 from oneway.models.families import read_decoder
 
 LENGTH, NAME, LAYERS = 12, 4, range(5)
@@ -320,7 +321,7 @@ def flops(call: Callable[[], Any]) -> int:
         return linear(x, other, out_shape=out_shape)
 
     own = {}
-    if has_fusion():
+    if onednn.available():
         own = {torch.ops.mkldnn._linear_pointwise.default: linear}
         own |= {torch.ops.mkldnn._linear_pointwise.binary: binary}
         own |= {torch.ops.mkldnn._linear_pointwise: linear}

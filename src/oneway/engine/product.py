@@ -1,6 +1,5 @@
 """x W + b for a matrix that is used again and again."""
 
-import functools
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -9,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from oneway.models import onednn
 from oneway.models.decoder import Activation
 
 
@@ -86,28 +86,9 @@ Maker = Callable[[Float[Tensor, "d_in d_out"], Float[Tensor, " d_out"] | None], 
 
 def product(weight: Float[Tensor, "d_in d_out"], bias: Float[Tensor, " d_out"] | None) -> Product:
     """The fastest form of x W + b, for the device and number format of the matrix."""
-    return PackedProduct(weight, bias) if _fusable(weight) else Product(weight, bias)
+    return PackedProduct(weight, bias) if onednn.usable(weight) else Product(weight, bias)
 
 
 def passing_product(weight: Float[Tensor, "d_in d_out"], bias: Float[Tensor, " d_out"] | None) -> Product:
     """A form of x W + b that is used a few times and given up: nothing is made ready."""
-    return FusedProduct(weight, bias) if _fusable(weight) else Product(weight, bias)
-
-
-def _fusable(weight: Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and has_fusion()
-
-
-@functools.cache
-def has_fusion() -> bool:
-    """Whether this torch was built with oneDNN and offers its products."""
-    try:
-        return torch.backends.mkldnn.is_available() and all(
-            callable(op)
-            for op in (
-                torch.ops.mkldnn._reorder_linear_weight,
-                torch.ops.mkldnn._linear_pointwise.binary,
-            )
-        )
-    except AttributeError:
-        return False
+    return FusedProduct(weight, bias) if onednn.usable(weight) else Product(weight, bias)

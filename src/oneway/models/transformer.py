@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from oneway.models import onednn
 from oneway.models.architecture import Architecture
 
 Weights = dict[str, Tensor]
@@ -101,9 +102,15 @@ def affine(
     bias: Float[Tensor, "seed d_out"],
 ) -> Float[Tensor, "seed n d_out"]:
     """x W + b for every seed. A single seed takes the plain matrix product, which the CPU runs faster."""
-    if x.shape[0] == 1:
-        return torch.addmm(bias.squeeze(0), x.squeeze(0), weight.squeeze(0)).unsqueeze(0)
-    return torch.baddbmm(bias.unsqueeze(1), x, weight)
+    if x.shape[0] > 1:
+        return torch.baddbmm(bias.unsqueeze(1), x, weight)
+    x, weight, bias = x.squeeze(0), weight.squeeze(0), bias.squeeze(0)
+    product = onednn.product if onednn.usable(x) else _addmm
+    return product(x, weight, bias).unsqueeze(0)
+
+
+def _addmm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.addmm(bias, x, weight)
 
 
 def layer_norm(
@@ -274,11 +281,12 @@ def unembed(
     """Final norm and unembedding."""
     normed = layer_norm(resid, weights["ln_f.w"], weights["ln_f.b"], a.norm_epsilon)
     unembedding = weights["W_U"] if a.unembedding == "untied" else weights["W_E"].transpose(1, 2)
-    return (
-        (normed.squeeze(0) @ unembedding.squeeze(0)).unsqueeze(0)
-        if normed.shape[0] == 1
-        else torch.bmm(normed, unembedding)
-    )
+    if normed.shape[0] > 1:
+        return torch.bmm(normed, unembedding)
+    normed, unembedding = normed.squeeze(0), unembedding.squeeze(0)
+    if onednn.usable(normed):
+        return onednn.product(normed, unembedding, None).unsqueeze(0)
+    return (normed @ unembedding).unsqueeze(0)
 
 
 def residual(weights: Weights, tokens: Int[Tensor, "seed batch pos"], a: Architecture) -> Tensor:
