@@ -29,8 +29,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from products import counting, peak
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -43,7 +43,6 @@ from transformers import (
 
 from oneway.engine import Engine, LogitDifference, LogProbability, Site
 from oneway.engine.prepared import Prepared
-from oneway.engine.product import Product, product
 from oneway.engine.proof import prove
 from oneway.engine.workloads import (
     direct_effects,
@@ -53,7 +52,6 @@ from oneway.engine.workloads import (
     residuals,
     total_effects,
 )
-from oneway.models import onednn
 from oneway.models.families import read_decoder
 
 LENGTH, NAME, LAYERS = 12, 4, range(5)
@@ -310,34 +308,9 @@ def cpu_seconds(call: Callable[[], Any]) -> float:
 
 def flops(call: Callable[[], Any]) -> int:
     """The operations of all matrix products of a call."""
-
-    def linear(x: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-        rows = 1
-        for size in out_shape:
-            rows *= size
-        return 2 * rows * x[-1]
-
-    def binary(x: Any, other: Any, *rest: Any, out_shape: Any = None, **more: Any) -> int:
-        return linear(x, other, out_shape=out_shape)
-
-    own = {}
-    if onednn.available():
-        own = {torch.ops.mkldnn._linear_pointwise.default: linear}
-        own |= {torch.ops.mkldnn._linear_pointwise.binary: binary}
-        own |= {torch.ops.mkldnn._linear_pointwise: linear}
-    with FlopCounterMode(display=False, custom_mapping=own) as counter:
+    with counting() as counter:
         call()
     return counter.get_total_flops()
-
-
-def peak() -> float:
-    """FLOP/s of the fastest matrix product."""
-    x, w = torch.randn(2048, 2048), torch.randn(2048, 2048)
-    times = []
-    for multiply in (product(w, None), Product(w, None)):
-        multiply(x)
-        times += [min(cpu_seconds(lambda m=multiply: m(x)) for _ in range(5))]
-    return 2 * 2048**3 / min(times)
 
 
 def speed(shape: str, fewer: int, repeats: int, chosen: list[str]) -> bool:

@@ -32,10 +32,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from jaxtyping import Float
+from products import counting, peak
 from published_loop import PublishedLoop
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from oneway.facts.worlds import arrows
 from oneway.models.architecture import Architecture, gpt2
@@ -43,7 +43,6 @@ from oneway.models.transformer import Weights, initial_weights
 from oneway.studies.sentence_training import Epochs, answers
 from oneway.training.cross_entropy import cross_entropy
 from oneway.training.fit import Batch, fit
-from oneway.training.hardware import matrix_products
 from oneway.training.objectives import logits_at_end
 from oneway.training.optimisers import Optimisation
 
@@ -94,18 +93,6 @@ def shape(c: Configuration) -> Architecture:
     return replace(a, unembedding="untied")
 
 
-def flops_per_second(matmul: str) -> float:
-    """The best of five products of large matrices."""
-    a, b, out = torch.randn(2048, 2048), torch.randn(2048, 2048), torch.empty(2048, 2048)
-    best = float("inf")
-    with matrix_products(matmul):
-        for _ in range(6):
-            start = time.process_time()
-            torch.mm(a, b, out=out)
-            best = min(best, time.process_time() - start)
-    return 2 * 2048**3 / best
-
-
 class Ours:
     """Seeds stacked in one fit; what is booked is what the published loop books."""
 
@@ -153,7 +140,7 @@ class Ours:
         """Seconds and FLOPs per seed and epoch; the first epoch is counted and not timed."""
         found: dict[str, float] = {}
         with ExitStack() as counting:
-            counter = counting.enter_context(FlopCounterMode(display=False))
+            counter = counting.enter_context(counting())
 
             def told(done: int, total: int) -> None:
                 if done == self.steps:
@@ -175,7 +162,7 @@ def plain(c: Configuration, seed: int) -> PublishedLoop:
 
 def timed_plain(c: Configuration) -> dict[str, float]:
     loop = plain(c, 0)
-    with FlopCounterMode(display=False) as counter:
+    with counting() as counter:
         loop.epoch()
     start = time.process_time()
     for _ in range(c.epochs_plain):
@@ -188,7 +175,7 @@ def side(name: str, which: str) -> dict[str, float]:
     """One repeat of one side, in this process."""
     c = CONFIGURATIONS[name]
     found = timed_plain(c) if which == "plain" else Ours(c, which).timed(c.epochs)
-    return found | {"peak": flops_per_second("float32" if which == "plain" else which)}
+    return found | {"peak": peak("float32" if which == "plain" else which)}
 
 
 def speed(names: Sequence[str], repeats: int) -> list[dict[str, Any]]:
@@ -272,7 +259,7 @@ def growth(plot: Path | None) -> None:
 
     From width 256 on one seed is trained at a time. The sentences of an epoch grow with the vocabulary.
     """
-    peak, found = flops_per_second("float32"), dict[str, list[float]]()
+    top, found = peak(), dict[str, list[float]]()
     for axis, values in AXES.items():
         for value in values:
             c = replace(GROWTH, **{axis: value})
@@ -284,7 +271,7 @@ def growth(plot: Path | None) -> None:
                 "seeds_at_once": c.seeds,
                 "ms_per_seed_and_epoch": float(f"{m['seconds'] * 1e3:.3g}"),
                 "gflop_per_seed_and_epoch": float(f"{m['flops'] / 1e9:.3g}"),
-                "share_of_peak": round(m["flops"] / m["seconds"] / peak, 3),
+                "share_of_peak": round(m["flops"] / m["seconds"] / top, 3),
             }
             print(json.dumps(row), flush=True)
     if plot is not None:

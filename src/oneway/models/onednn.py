@@ -9,8 +9,16 @@ from torch import Tensor
 
 
 def usable(x: Tensor) -> bool:
-    """Whether products with this tensor can be had from oneDNN, in the precision of the tensor."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and available()
+    """Whether products with this tensor can be had from oneDNN, in the precision of the tensor.
+
+    Not where torch is told to round the factors to bfloat16: it then calls oneDNN itself, and these would not round.
+    """
+    return x.device.type == "cpu" and x.dtype == torch.float32 and available() and not _rounds()
+
+
+def _rounds() -> bool:
+    matmul: Any = getattr(torch.backends.mkldnn, "matmul", None)
+    return matmul is not None and matmul.fp32_precision == "bf16"
 
 
 @functools.cache

@@ -45,4 +45,5 @@ class Dropout:
         drawn = torch.empty(len(self.generators), -(-each // 4), dtype=torch.int64, device=like.device)
         for row, generator in zip(drawn, self.generators, strict=True):
             row.random_(-(2**63), None, generator=generator)
-        return (drawn.view(torch.int16) >= self.lowest_kept).to(like.dtype).mul_(self.scale)
+        factors = torch.empty(len(self.generators), 4 * drawn.shape[1], dtype=like.dtype, device=like.device)
+        return torch.ge(drawn.view(torch.int16), self.lowest_kept, out=factors).mul_(self.scale)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from oneway.models import onednn
+from oneway.training.hardware import matrix_products
 
 
 @pytest.mark.skipif(not onednn.available(), reason="this torch offers no oneDNN products")
@@ -29,3 +30,9 @@ def test_product_and_its_gradients(with_bias: bool, transposed: bool) -> None:
 def test_double_precision_is_left_to_torch() -> None:
     assert not onednn.usable(torch.zeros(2, dtype=torch.float64))
     assert not onednn.usable(torch.zeros(2, device="meta"))
+
+
+def test_rounded_products_are_left_to_torch() -> None:
+    with matrix_products("bfloat16"):
+        assert not onednn.usable(torch.zeros(2))
+    assert onednn.usable(torch.zeros(2)) == onednn.available()
