@@ -139,13 +139,13 @@ class Ours:
     def timed(self, epochs: int) -> dict[str, float]:
         """Seconds and FLOPs per seed and epoch; the first epoch is counted and not timed."""
         found: dict[str, float] = {}
-        with ExitStack() as counting:
-            counter = counting.enter_context(counting())
+        with ExitStack() as stack:
+            counter = stack.enter_context(counting())
 
             def told(done: int, total: int) -> None:
                 if done == self.steps:
                     found["flops"] = counter.get_total_flops() / self.c.seeds
-                    counting.close()
+                    stack.close()
                     found["start"] = time.process_time()
 
             self.run(1 + epochs, told)
