@@ -12,16 +12,32 @@ from transformers import PreTrainedModel
 
 from oneway.engine.block import Span, block
 from oneway.engine.engine import Engine
+from oneway.engine.idle import reason
 from oneway.engine.layer import Layer
 from oneway.engine.opened import Opened
 from oneway.engine.patch import Patch
 from oneway.engine.product import passing_product
-from oneway.engine.site import WHOLE_MODEL, Site
+from oneway.engine.site import WHOLE_MODEL, Kind, Site
 from oneway.engine.tap import Edit, Tap
 from oneway.models.placement import entry
 
 TOKENS = 5
 LIMIT = 1e-4  # of the largest logit, or of 1
+# What a block computes next from each kind of site in it.
+HEARD_BY: dict[Kind, Kind] = {
+    "q": "pattern",
+    "k": "pattern",
+    "pattern": "z",
+    "v": "z",
+    "z": "attn_out",
+    "head_out": "attn_out",
+    "attn_out": "resid_post",
+    "mlp_in": "mlp_pre",
+    "mlp_pre": "mlp_post",
+    "mlp_post": "mlp_out",
+    "mlp_out": "resid_post",
+}
+QUIET = "heard in its block, but these tokens' logits do not depend on it"
 
 
 class NotProven(ValueError):
@@ -30,8 +46,8 @@ class NotProven(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SiteProof:
-    """A kind of site: the shape of its value in one prompt of a few tokens, and by how much the logits move, at the
-    layer where they move least, when it is edited at the last position."""
+    """A kind of site: the shape of its value in one prompt of a few tokens, and by how much the logits move when it is
+    edited at the last position, at the layer where they move least. Layers where it need not move them do not count."""
 
     shape: tuple[int, ...]
     moved: float
@@ -43,7 +59,9 @@ class Proof:
     """What was seen when a model was opened.
 
     `difference`: the largest difference between the logits and the plain model's, `largest` the largest of these.
-    `idle`: sites whose edit did not change the logits. `cannot`: what of the engine's calls the model does not do.
+    `idle`: sites whose edit did not change the logits, for no reason. `unmoved`: sites whose edit did not, and why:
+    the weights that would carry it on are exactly zero, or it changes what is computed next, but these tokens' logits
+    do not depend on that. `cannot`: what of the engine's calls the model does not do.
     """
 
     name: str
@@ -53,6 +71,7 @@ class Proof:
     largest: float
     sites: Mapping[str, SiteProof]
     idle: tuple[str, ...]
+    unmoved: Mapping[str, str]
     cannot: tuple[str, ...]
     seconds: float
 
@@ -78,6 +97,9 @@ class Proof:
             where = "" if site.layer is None else f"  (layer {site.layer})"
             said.append(f"{kind:12} {' × '.join(map(str, site.shape)):20} {site.moved:.2g}{where}")
         said += [f"not changed by an edit: {', '.join(self.idle)}"] if self.idle else []
+        for why in dict.fromkeys(self.unmoved.values()):
+            where = ", ".join(site for site, reason in self.unmoved.items() if reason == why)
+            said.append(f"{why}: {where}")
         return said + [f"cannot: {what}" for what in self.cannot]
 
     def check(self) -> None:
@@ -90,8 +112,8 @@ class Proof:
         if self.idle:
             shown = ", ".join(self.idle[:4]) + (", …" if len(self.idle) > 4 else "")
             raise NotProven(
-                f"{self.name}: editing {shown} does not change the logits: weights there are zero, or nothing reads "
-                "them"
+                f"{self.name}: editing {shown} does not change the logits, nor what is computed next, though the "
+                "weights that carry it on are not zero"
             )
 
 
@@ -105,15 +127,12 @@ def prove(opened: Opened, model: PreTrainedModel) -> Proof:
     tokens = (torch.arange(length, device=opened.device)[None] * 7 + 1) % opened.vocab
     with torch.inference_mode():
         plain = model(input_ids=tokens.to(entry(model)), use_cache=False).logits[0].to(opened.device)
-        logits, seen = (
-            _seen_layer_by_layer(opened, tokens) if isinstance(opened, Engine) else _seen(opened, tokens)
-        )
-    largest = float(plain.abs().max())
+        largest = float(plain.abs().max())
+        look = _seen_layer_by_layer if isinstance(opened, Engine) else _seen
+        logits, seen = look(opened, tokens)  # type: ignore[arg-type]
     noise = 1e-6 * max(1.0, largest)
-    sites: dict[str, SiteProof] = {}
-    for kind in opened.kinds:
-        size, _, site = min((size, str(site), site) for site, (_, size) in seen.items() if site.kind == kind)
-        sites[kind] = SiteProof(opened.shape_of(site, 1, length), size, site.layer)
+    still = [site for site, (_, moved) in seen.items() if moved <= noise]
+    reasons = {site: _why_unmoved(opened, tokens, site) for site in still}
     for site, (shape, _) in seen.items():
         if shape != opened.shape_of(site, 1, length):
             raise NotProven(f"{opened.name}: {site} has the shape {list(shape)}")
@@ -123,22 +142,52 @@ def prove(opened: Opened, model: PreTrainedModel) -> Proof:
         layers=opened.layers,
         difference=float((logits.double() - plain.double()).abs().max()),
         largest=largest,
-        sites=sites,
-        idle=tuple(str(site) for site, (_, size) in seen.items() if size <= noise),
+        sites={kind: _of_kind(kind, seen, reasons) for kind in opened.kinds},
+        idle=tuple(str(site) for site, why in reasons.items() if not why),
+        unmoved={str(site): why for site, why in reasons.items() if why},
         cannot=opened.cannot,
         seconds=time.perf_counter() - start,
     )
+
+
+def _of_kind(kind: Kind, seen: "Seen", unmoved: Mapping[Site, str]) -> SiteProof:
+    """What was seen of a kind of site where the logits move least, of the layers where they move if there are any."""
+    own = [site for site in seen if site.kind == kind]
+    moving = [site for site in own if not unmoved.get(site)]
+    site = min(moving or own, key=lambda site: (seen[site][1], str(site)))
+    return SiteProof(*seen[site], site.layer)
+
+
+def _why_unmoved(opened: Opened, tokens: Int[Tensor, "one pos"], site: Site) -> str:
+    """Why an edit of a site may leave the logits as they are; "" if there is no reason for it."""
+    if isinstance(opened, Engine) and site.layer is not None:
+        if why := reason(site, opened.weights.blocks[site.layer]):
+            return f"unused, since {why}"
+        if not site.kind.startswith("resid") and _is_heard(opened, tokens, site):
+            return QUIET
+    return ""
+
+
+def _is_heard(engine: Engine, tokens: Int[Tensor, "one pos"], site: Site) -> bool:
+    """Whether what is computed next changes when a site is edited at all positions, by noise as large as the residual
+    stream."""
+    resid, read = Site("resid_pre", site.layer), Site(HEARD_BY[site.kind], site.layer)
+    clean = engine.run(tokens, [site, resid, read])
+    patch = Patch(site, clean[site] + float(clean[resid].std()) * _noise(clean[site]))
+    return not torch.equal(engine.run(tokens, [read], [patch])[read], clean[read])
 
 
 # The shape of each site's value, and by how much the last position's logits move when it is edited there.
 Seen = dict[Site, tuple[tuple[int, ...], float]]
 
 
+def _noise(like: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like.device, like.dtype)
+
+
 def _other(value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The value with noise of its own size."""
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(value.shape, generator=generator).to(value.device, value.dtype)
-    return value + noise * (value.std() if float(value.std()) > 0 else 1)
+    return value + _noise(value) * (value.std() if float(value.std()) > 0 else 1)
 
 
 def _seen(opened: Opened, tokens: Int[Tensor, "one pos"]) -> tuple[Float[Tensor, "pos vocab"], Seen]:
@@ -179,7 +228,11 @@ def _seen_layer_by_layer(
         x = block(layer, x, Span(whole, whole), None, tap)
         values = {site: tap.found[site][0] for site in here}
         edits = tuple(
-            Edit(Site(site.kind, index, position=last), _other(values[site][:, last]), len(edited) + number)
+            Edit(
+                Site(site.kind, index, position=last),
+                _other(values[site][:, last]),
+                len(edited) + number,
+            )
             for number, site in enumerate(here)
         )
         runs = block(layer, runs, Span(end, end), tap.past, Tap(edits=edits))
@@ -189,6 +242,9 @@ def _seen_layer_by_layer(
     ends = torch.cat((model.final_norm(runs[:, 0, 0]), _other(normed[:, last])))
     columns = torch.arange(min(64, engine.vocab), device=engine.device)[None]
     moved = model.columns(ends[:, None], columns)[:, 0] - logits[:, last, : columns.shape[1]]
-    sizes = [*moved.abs().amax(1).tolist(), float((_other(logits[:, last]) - logits[:, last]).abs().max())]
+    sizes = [
+        *moved.abs().amax(1).tolist(),
+        float((_other(logits[:, last]) - logits[:, last]).abs().max()),
+    ]
     order = [*edited, Site("final_norm"), Site("logits")]
     return logits[0], {s: (tuple(found[s].shape), size) for s, size in zip(order, sizes, strict=True)}

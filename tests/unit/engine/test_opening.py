@@ -3,8 +3,9 @@
 import pytest
 import torch
 from tiny import tiny_model
-from transformers import OPTConfig, OPTForCausalLM, PhiConfig, PhiForCausalLM
+from transformers import OPTConfig, OPTForCausalLM, PhiConfig, PhiForCausalLM, PreTrainedModel
 
+from oneway.compiler import compile_table
 from oneway.engine import (
     Engine,
     LogitDifference,
@@ -21,6 +22,7 @@ from oneway.engine import (
 )
 from oneway.engine.opening import open_model, opened_checkpoint, prove_model
 from oneway.engine.proof import prove
+from oneway.facts import Fact, FactTable, Relation
 from oneway.models.checkpoint import Checkpoint, CheckpointError
 from oneway.models.tokens import word_tokenizer
 
@@ -60,14 +62,98 @@ def test_a_model_that_computes_something_else_is_not_proven(engine, model):
         proof.check()
 
 
-def test_a_layer_that_does_nothing_is_named():
+def zeroed(part: str) -> PreTrainedModel:
+    """A Llama with grouped queries, something in its layer 1 exactly zero."""
     model = tiny_model("llama3")
+    layer = model.model.layers[1]
     with torch.no_grad():
-        model.model.layers[1].mlp.down_proj.weight.zero_()
+        match part:
+            case "MLP":
+                layer.mlp.down_proj.weight.zero_()
+            case "gate":
+                layer.mlp.up_proj.weight.zero_()
+            case "attention":
+                layer.self_attn.o_proj.weight.zero_()
+            case "a head":
+                layer.self_attn.o_proj.weight[:, 10:20] = 0
+            case "queries of some, values of others":
+                layer.self_attn.q_proj.weight[:20] = 0  # heads 0 and 1, of the first key-value head
+                layer.self_attn.v_proj.weight[10:] = 0  # the second
+    return model
+
+
+@pytest.mark.parametrize(
+    ("part", "unmoved"),
+    [
+        (
+            "MLP",
+            {
+                "mlp_in(layer 1)": "W_out of every neuron is zero",
+                "mlp_pre(layer 1)": "W_out of every neuron is zero",
+                "mlp_post(layer 1)": "W_out of every neuron is zero",
+            },
+        ),
+        (
+            "gate",
+            {
+                "mlp_in(layer 1)": "W_up of every neuron is zero",
+                "mlp_pre(layer 1)": "W_up of every neuron is zero",
+            },
+        ),
+        (
+            "attention",
+            {f"{kind}(layer 1)": "W_O of every head is zero" for kind in ("q", "k", "v", "pattern", "z")},
+        ),
+        ("a head", {}),
+        (
+            "queries of some, values of others",
+            {"k(layer 1)": "W_Q or W_V of every head is zero"},
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_checkpoint_does_not_use_is_named_and_no_failure(part, unmoved):
+    model = zeroed(part)
     proof = prove(opened_checkpoint(checkpoint(model)), model)
-    assert {"mlp_in(layer 1)", "mlp_pre(layer 1)", "mlp_post(layer 1)"} == set(proof.idle)
-    with pytest.raises(NotProven, match="editing mlp_in"):
+    proof.check()
+    assert proof.unmoved == {site: f"unused, since {why}" for site, why in unmoved.items()}
+    assert all(site.moved > 1e-3 for site in proof.sites.values()), "in the other layers"
+    for site, why in unmoved.items():
+        assert any(line.startswith(f"unused, since {why}") and site in line for line in proof.lines())
+
+
+@pytest.mark.parametrize("kind", ["z", "q", "mlp_pre", "mlp_in", "resid_pre", "attn_out"])
+def test_an_engine_that_ignores_an_edit_is_not_proven(kind, monkeypatch):
+    """One layer of one kind; beside it an MLP that the checkpoint does not use, which excuses nothing else."""
+    from oneway.engine import tap
+
+    write = tap.write
+
+    def deaf(value, edit, positions):
+        if (edit.site.kind, edit.site.layer) != (kind, 2):
+            write(value, edit, positions)
+
+    monkeypatch.setattr(tap, "write", deaf)
+    model = zeroed("MLP")
+    proof = prove(opened_checkpoint(checkpoint(model)), model)
+    assert proof.idle == (f"{kind}(layer 2)",)
+    assert not proof.holds
+    with pytest.raises(NotProven, match=rf"editing {kind}\(layer 2\) does not change the logits, nor"):
         proof.check()
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "neox"])
+def test_a_compiled_checkpoint_is_proved(architecture, tmp_path):
+    """Most of it is silent on any few tokens: neurons below their threshold, heads that find no name."""
+    facts = FactTable(
+        tuple(Fact(f"Ann {name}", "likes", f"{name} tea") for name in ("Oak", "Elm", "Ash")),
+        {"likes": Relation("likes", ("{subject} likes {object}",), ())},
+    )
+    compile_table(facts, tmp_path / "m", architecture=architecture)
+    opened, proof = prove_model(tmp_path / "m", device="cpu")
+    proof.check()
+    assert isinstance(opened, Engine)
+    assert {why.split(",")[0] for why in proof.unmoved.values()} == {"unused", "heard in its block"}
 
 
 def test_a_pair_in_memory_is_opened_and_reads_its_prompts():
