@@ -64,10 +64,37 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
 }
 
 
+def _phi() -> PreTrainedModel:
+    return hf.PhiForCausalLM(hf.PhiConfig(**SHAPE | {"hidden_size": 32}))
+
+
+def _opt() -> PreTrainedModel:
+    own = {"ffn_dim": 34, "word_embed_proj_dim": 24}
+    return hf.OPTForCausalLM(hf.OPTConfig(**SHAPE | own))
+
+
+def _gemma3_multimodal() -> PreTrainedModel:
+    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision |= {"image_size": 28, "patch_size": 14}
+    text = GROUPED | {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"] * 2}
+    config = hf.Gemma3Config(
+        text_config=text | {"num_hidden_layers": 4}, vision_config=vision, mm_tokens_per_image=4
+    )
+    return hf.Gemma3ForConditionalGeneration(config)
+
+
+# Architectures that the engine does not know, and a model of texts and images, of which it reads the text's.
+OTHERS: dict[str, Callable[[], PreTrainedModel]] = {
+    "gemma3-multimodal": _gemma3_multimodal,
+    "phi": _phi,
+    "opt": _opt,
+}
+
+
 def tiny_model(name: str) -> PreTrainedModel:
     """A model whose every weight, norms and biases too, is random: none is 0 or 1 that a mistake could hide behind."""
     torch.manual_seed(0)
-    model = MODELS[name]().eval()
+    model = (MODELS | OTHERS)[name]().eval()
     with torch.no_grad():
         for value in model.parameters():
             value.add_(0.3 * torch.randn_like(value))

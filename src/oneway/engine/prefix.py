@@ -1,7 +1,6 @@
 """What is kept of texts that are read on: the one cache, of the engine and of a model's own code."""
 
 from abc import ABC, abstractmethod
-from typing import Self
 
 import torch
 from jaxtyping import Int
@@ -16,7 +15,7 @@ class Prefix(ABC):
     length: int
 
     @abstractmethod
-    def rows(self, rows: Int[Tensor, " row"]) -> Self:
+    def rows(self, rows: Int[Tensor, " row"]) -> "Prefix":
         """Those of some of the texts, which may repeat; these are left as they are."""
 
 

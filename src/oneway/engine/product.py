@@ -60,7 +60,8 @@ class FusedProduct(Product):
     }
 
     def __init__(self, weight: Float[Tensor, "d_in d_out"], bias: Float[Tensor, " d_out"] | None) -> None:
-        super().__init__(weight.T.contiguous(), None if bias is None else bias.contiguous())
+        self._weight = weight.T.contiguous()  # as oneDNN's products take it
+        self._bias = None if bias is None else bias.contiguous()
 
     def __call__(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
         return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")

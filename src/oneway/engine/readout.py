@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -44,7 +44,7 @@ class Readout(ABC):
     def __call__(self, scores: Scores) -> Tensor:
         """The measure, [run batch …]."""
 
-    def of(self, rows: slice) -> Self:
+    def of(self, rows: slice) -> "Readout":
         """The same for some of the prompts."""
         own: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         cut: dict[str, Any] = {name: v[rows] for name, v in own.items() if isinstance(v, Tensor)}

@@ -159,12 +159,12 @@ def test_what_cannot_be_is_said(engine, tokens, edit, said):
 @pytest.mark.parametrize(
     ("ids", "said"),
     [
-        (torch.zeros(3, dtype=torch.long), "tokens are [batch pos]"),
+        (torch.zeros(0, 4, dtype=torch.long), "tokens are [batch pos], at least one of each"),
         (torch.full((1, 4), 101), "token 101 is none of the 101 of this model"),
         (torch.full((1, 4), -1), "token -1 is none of the 101 of this model"),
         (torch.zeros(1, 65, dtype=torch.long), "65 tokens do not fit in a context of 64"),
     ],
-    ids=["one axis", "above", "below", "long"],
+    ids=["none", "above", "below", "long"],
 )
 def test_tokens_that_cannot_be_are_named(engine, ids, said):
     with pytest.raises(ValueError, match="token") as raised:

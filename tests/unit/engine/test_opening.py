@@ -3,7 +3,7 @@
 import pytest
 import torch
 from tiny import tiny_model
-from transformers import OPTConfig, OPTForCausalLM, PhiConfig, PhiForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from oneway.compiler import compile_table
 from oneway.engine import (
@@ -27,18 +27,6 @@ from oneway.models.checkpoint import Checkpoint, CheckpointError
 from oneway.models.tokens import word_tokenizer
 
 WORDS = [f"w{number}" for number in range(90)]
-SHAPE = {"vocab_size": 101, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
-
-
-def phi():
-    torch.manual_seed(0)
-    return PhiForCausalLM(PhiConfig(**SHAPE, intermediate_size=40)).eval()
-
-
-def opt():
-    return OPTForCausalLM(
-        OPTConfig(**SHAPE, ffn_dim=40, max_position_embeddings=64, word_embed_proj_dim=32)
-    ).eval()
 
 
 def checkpoint(model):
@@ -173,7 +161,7 @@ def test_float64_is_closer_to_itself_than_float32_is():
 
 
 def test_an_unknown_architecture_is_read_through_hooks_and_says_what_it_cannot():
-    model = phi()
+    model = tiny_model("phi")
     opened = opened_checkpoint(checkpoint(model))
     proof = prove(opened, model)
     assert proof.holds
@@ -220,7 +208,7 @@ def test_hooks_give_what_the_engine_gives_on_a_family_that_both_read(tokens):
 
 
 def test_outputs_that_do_not_add_up_to_the_block_are_not_offered():
-    opened = opened_checkpoint(checkpoint(opt()))
+    opened = opened_checkpoint(checkpoint(tiny_model("opt")))
     assert opened.kinds == ("embedding", "resid_pre", "resid_post", "final_norm", "logits")
     assert any(what.startswith("no attn_out, mlp_in and mlp_out") for what in opened.cannot)
 
@@ -281,3 +269,17 @@ def test_a_device_map_of_one_device_is_the_engines_and_what_it_is_not_for_is_sai
     parts = {f"transformer.{part}": "cpu" for part in ("wte", "wpe", "h.0", "h.1", "ln_f")}
     with pytest.raises(CheckpointError, match=r"h\.2\.mlp\.c_fc\.weight.* NaN"):
         open_model(tmp_path, device_map=parts | {"transformer.h.2": "disk", "lm_head": "cpu"})
+
+
+def test_of_a_model_of_texts_and_images_the_text_is_read():
+    """As a checkpoint of Gemma 3 of 4B and more: the text model stands inside, beside the images'."""
+    model = tiny_model("gemma3-multimodal")
+    engine = opened_checkpoint(checkpoint(model))
+    assert isinstance(engine, Engine)
+    prove(engine, model).check()
+    assert engine.layers == 4
+    ids = torch.arange(3, 15).view(2, 6)
+    read = Site("logits")
+    with torch.inference_mode():
+        expected = model(input_ids=ids).logits
+    torch.testing.assert_close(engine.run(ids, [read])[read], expected, rtol=0, atol=1e-4)
