@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LENS := .venv-transformer-lens
 
 DYNAMICS := reversal-grid retrieve-then-reverse weights one-layer in-context orthogonality gradients chain \
 	related-tokens bilinear reversal
 
-.PHONY: demo test check studies bench fuzz wheel clean
+.PHONY: demo test check studies bench fuzz transformer-lens wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/oneway demo
@@ -31,6 +32,16 @@ fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	cd tests/fuzz && ../../$(BIN)/python fuzz.py corpus -dict=words.dict -max_total_time=600 -max_len=4096
 
+# The engine against TransformerLens, whose 390 MB of dependencies have an environment of their own.
+transformer-lens: $(LENS)/.installed
+	OMP_NUM_THREADS=1 $(LENS)/bin/python -m pytest -o filterwarnings=default tests/transformer_lens
+
+$(LENS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(LENS)
+	$(LENS)/bin/python -m pip install --quiet torch==2.13.0
+	$(LENS)/bin/python -m pip install --quiet 'transformer-lens>=4.3' 'pytest>=8.3' 'beartype>=0.20' --editable .
+	touch $@
+
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build --wheel
 
@@ -46,4 +57,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LENS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
