@@ -163,8 +163,9 @@ def compile(
 ) -> "Compiled":
     """A checkpoint in `out` whose weights were written from a table, with `circuit.json`, which says how it answers.
 
-    `options`: mechanism, architecture ("gpt2" or "neox"), directions ("forward" or "both-ways") and any field of
-    `Capacity` (positions, width, neurons, neurons_per_fact, margin, seed). Raises CompileError, a ValueError, where
+    `options`: mechanism ("neuron-per-fact", "single-step", "hash-and-lookup", "partial-hash", "attention-lookup"),
+    architecture ("gpt2" or "neox"), directions ("forward", "both-ways" or "shared-entry") and any field of `Capacity`
+    (positions, width, neurons, neurons_per_fact, margin, seed, noise, decoys). Raises CompileError, a ValueError, where
     the table does not fit; nothing is written then. See `oneway.compiler.build.compile_table`.
     """
     table = _table(facts, relations)

@@ -225,7 +225,10 @@ def compile_table(
     facts: Facts,
     out: Annotated[Path, typer.Option(help="Where the Hugging Face checkpoint is written.")],
     relations: Relations = None,
-    mechanism: Annotated[str, typer.Option(help="neuron-per-fact")] = "neuron-per-fact",
+    mechanism: Annotated[
+        str,
+        typer.Option(help="neuron-per-fact, single-step, hash-and-lookup, partial-hash, attention-lookup"),
+    ] = "neuron-per-fact",
     architecture: Annotated[str, typer.Option(help="gpt2 or neox")] = "gpt2",
     both_ways: Annotated[
         bool, typer.Option("--both-ways", help="A second entry for every fact: the reverse question too.")
@@ -236,7 +239,9 @@ def compile_table(
     positions: Annotated[int, typer.Option(min=2, help="Tokens of the longest text.")] = 512,
     width: Annotated[int | None, typer.Option(min=1, help="d_model; default: what is needed.")] = None,
     neurons: Annotated[int | None, typer.Option(min=1, help="Neurons of a block; default: the best.")] = None,
-    neurons_per_fact: Annotated[int, typer.Option(min=1)] = 1,
+    neurons_per_fact: Annotated[
+        float | None, typer.Option(help="Default: 1; superposed, all counted, 1/4 or 1/2.")
+    ] = None,
     margin: Annotated[float, typer.Option(help="Lead of the right token in the logits, nats.")] = 20.0,
     seed: Annotated[int, typer.Option(help="Draws what is random.")] = 0,
     noise: Annotated[
@@ -274,6 +279,7 @@ def compile_table(
     typer.echo(f"checkpoint: {out}")
     typer.echo(
         "  ".join(f"{name} {value:,}" for name, value in compiled.summary().items() if value is not None)
+        + " (trained transformers: about 2)"
     )
     toml = f" --relations {relations}" if relations else ""
     typer.echo(f"next: oneway audit --model {out} --facts {facts}{toml}")

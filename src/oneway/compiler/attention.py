@@ -1,8 +1,8 @@
 """Heads that look a fixed number of tokens back, else at BOS: query and key parts for both kinds of positions.
 
-Every head has the same scores, up to what its gates do to BOS (per head, after the division by √d_head):
-the target `PEAK`, BOS `PEAK − LEAD` where the head is open and `PEAK + LEAD` where it is closed, all others at most
-`PEAK − 2·LEAD`. What softmax leaves to the others is below e^−LEAD each.
+A head's scores are a kernel K of the distance d to the key, up to what its gates do to BOS (per head, after the
+division by √d_head): the target `peak`, BOS `peak − LEAD` where the head is open and `peak + LEAD` where it is closed,
+all others at most `peak − 2·LEAD`. What softmax leaves to the others is below e^−LEAD each.
 """
 
 import math
@@ -11,6 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
+
+from oneway.compiler.refusal import CompileError
 
 LEAD = 20.0  # nats between the target, BOS and the rest: e^−20 is 2e-9
 _ROTARY_BASE = 10_000.0
@@ -28,6 +30,59 @@ class Sinusoids:
     def peak(self) -> float:
         return float(self.weights.sum())
 
+    def back(self, offset: int, drop: float = 2 * LEAD) -> "Kernel":
+        """The kernel that looks `offset` tokens back, all other distances `drop` nats below it."""
+        return Kernel(self.frequencies, self.weights * (drop / (2 * LEAD)), offset * self.frequencies, offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """K(d) = Σ weights · cos(frequencies · d − turns), in nats; `offset` is the distance that is looked at."""
+
+    frequencies: Float[np.ndarray, " frequency"]
+    weights: Float[np.ndarray, " frequency"]
+    turns: Float[np.ndarray, " frequency"]
+    offset: int
+
+    @property
+    def peak(self) -> float:
+        return float(self.at(np.array([float(self.offset)]))[0])
+
+    def at(self, distances: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
+        """K at some distances."""
+        found: np.ndarray = np.cos(np.outer(distances, self.frequencies) - self.turns) @ self.weights
+        return found
+
+
+STOP = 4 * LEAD  # what a token that stops a head has on top of K
+
+
+@lru_cache(maxsize=16)
+def stopped(frequencies: tuple[float, ...], offset: int, positions: int) -> Kernel:
+    """The kernel of a head that looks `offset` tokens back unless a token on the way there stops it.
+
+    K is between `peak − 3·LEAD` and `peak − 2·LEAD` on the way and at most `peak − 6·LEAD` beyond; a token that stops
+    has `STOP` besides, so that on the way it is above BOS and beyond it is not. Of all such kernels of these
+    frequencies it is the one with the smallest sum of amplitudes, by a linear program.
+    """
+    from scipy.optimize import linprog
+
+    angles = np.outer(np.arange(positions), frequencies)
+    parts = np.c_[np.cos(angles), np.sin(angles)]
+    above = parts - parts[offset]  # K(d) − peak
+    way, beyond = above[1:offset], above[offset + 1 :]
+    limits = np.r_[above[:1], way, -way, beyond]
+    bounds = LEAD * np.r_[[-2.0], np.full(len(way), -2.0), np.full(len(way), 3.0), np.full(len(beyond), -6.0)]
+    solved = linprog(np.ones(2 * limits.shape[1]), A_ub=np.c_[limits, -limits], b_ub=bounds)
+    if not solved.success:
+        raise CompileError(
+            [
+                f"no head of these frequencies looks {offset} back in {positions} positions: give fewer positions"
+            ]
+        )
+    cosine, sine = np.split(solved.x[: limits.shape[1]] - solved.x[limits.shape[1] :], 2)
+    return Kernel(np.array(frequencies), np.hypot(cosine, sine), np.arctan2(sine, cosine), offset)
+
 
 @lru_cache(maxsize=16)
 def learned(count: int, positions: int) -> Sinusoids:
@@ -42,13 +97,20 @@ def learned(count: int, positions: int) -> Sinusoids:
     return _scaled(best, np.full(count, 1 / count), lowest)
 
 
+def rotary_frequencies(head_width: int) -> Float[np.ndarray, " frequency"]:
+    """All frequencies of rotary positions but the lowest, in radians a token."""
+    half = head_width // 2
+    found: np.ndarray = _ROTARY_BASE ** (-np.arange(half - 1) / half)
+    return found
+
+
 @lru_cache(maxsize=16)
-def rotary(head_width: int, positions: int) -> Sinusoids:
-    """The frequencies of rotary positions but the lowest, weighted by a linear program for the lowest second peak."""
+def rotary(head_width: int, positions: int, count: int | None = None) -> Sinusoids:
+    """The `count` highest frequencies of rotary positions (by default all but the lowest), weighted by a linear program
+    for the lowest second peak."""
     from scipy.optimize import linprog
 
-    half = head_width // 2
-    frequencies = _ROTARY_BASE ** (-np.arange(half - 1) / half)
+    frequencies = rotary_frequencies(head_width)[:count]
     drop = 1 - np.cos(np.outer(_distances(positions), frequencies))
     n = len(frequencies)
     solved = linprog(

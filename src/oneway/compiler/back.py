@@ -43,9 +43,9 @@ class Back:
     slots: dict[tuple[str, int], Slot]
 
     @classmethod
-    def of(cls, lookup: Lookup, seed: int) -> "Back":
+    def of(cls, lookup: Lookup, seed: int, width: int = CODE_WIDTH) -> "Back":
         words = tuple(dict.fromkeys(word for entry in lookup.entries for word in entry.answer))
-        answers = Alphabet.of(words, CODE_WIDTH, seed + 1)
+        answers = Alphabet.of(words, width, seed + 1)
         at = {word: index for index, word in enumerate(words)}
         said: dict[tuple[str, int], dict[str, None]] = {}
         for entry in lookup.entries:
@@ -65,6 +65,10 @@ class Back:
         """The subspaces on the name, and those of the outputs."""
         for (channel, place), slot in self.slots.items():
             residual.lay(slot_name(channel, place), slot.alphabet.width)
+        self.lay_outputs(residual)
+
+    def lay_outputs(self, residual: Residual) -> None:
+        """The subspaces where the question ends, and where the answer is said."""
         for place in range(self.lookup.longest_answer):
             residual.lay(output_name(place), self.answers.width)
         for back in range(1, self.lookup.longest_answer - 1):
@@ -121,9 +125,13 @@ class Back:
             for place in range(1, self.lookup.longest_answer)
         ]
 
-    def unembedding(self, residual: Residual, margin: float) -> tuple[Span, np.ndarray, float]:
+    @property
+    def lead(self) -> float:
+        """By how much the right token leads any other, END included, where an answer's code stands alone."""
+        return min(0.5, 1 - self.answers.likeness)
+
+    def unembedding(self, residual: Residual, scale: float) -> tuple[Span, np.ndarray, float]:
         """The output's subspace, what each token has there, and the logit of END: half of what a right token has."""
-        scale = margin / min(0.5, 1 - self.answers.likeness)
         return residual["output"], scale * self.answers.table(self.lookup.vocabulary), scale / 2
 
 

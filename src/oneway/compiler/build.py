@@ -6,7 +6,7 @@ from math import log2
 from pathlib import Path
 from typing import Literal
 
-from oneway.compiler import neuron_per_fact, shared_entry
+from oneway.compiler import attention_lookup, neuron_per_fact, shared_entry, superposed
 from oneway.compiler.capacity import Capacity
 from oneway.compiler.circuit import Circuit
 from oneway.compiler.lookup import Lookup, plan
@@ -19,12 +19,18 @@ from oneway.compiler.weights import Frame, architecture_of
 from oneway.facts import Direction, FactTable
 from oneway.models.transformer import Weights
 
-Mechanism = Literal["neuron-per-fact"]
+Mechanism = Literal["neuron-per-fact", "single-step", "hash-and-lookup", "partial-hash", "attention-lookup"]
 Kind = Literal["gpt2", "neox"]
 Directions = Literal["forward", "both-ways", "shared-entry"]
 BOTH = (Direction.FORWARD, Direction.REVERSE)
 _ASKED = {"forward": (Direction.FORWARD,), "both-ways": BOTH, "shared-entry": BOTH}
-_PLANS = {"neuron-per-fact": neuron_per_fact.plan_circuit}
+_PLANS = {
+    "neuron-per-fact": neuron_per_fact.plan_circuit,
+    "single-step": superposed.single_step,
+    "hash-and-lookup": superposed.hash_and_lookup,
+    "partial-hash": superposed.partial_hash,
+    "attention-lookup": attention_lookup.plan_circuit,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class Compiled:
     circuit: Circuit
     parameters: int
 
-    def summary(self) -> dict[str, float]:
+    def summary(self) -> dict[str, int | float]:
         """The sizes of the model and what it stores.
 
         `facts_per_neuron` counts the neurons of all blocks, used or not. `bits` is Σ log₂(different answers of the

@@ -22,6 +22,9 @@ class Role(StrEnum):
     BEFORE_NAME = "before-name"  # carries "the text before the name stood here" onto the name
     BEFORE_QUESTION = "before-question"  # carries it on from the final name token to the end of the question
     RELATION = "relation"  # reads one answer token of one relation off the final name token
+    PATTERN = (
+        "pattern"  # attends to the first word of names with one answer, and to no others: the lookup itself
+    )
     ASKED = "asked"  # carries "a question ended here" along, so that the latest question is answered
     NEXT_OUTPUT = "next-output"  # moves a later answer token to the position where it is said
     PHRASE = "phrase"  # fires where the text of a template ends
@@ -35,12 +38,32 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Pairs:
+    """Scores of pairs of words in nats: query(word that reads) · key(word that is read), both from `span`.
+
+    A pair opens the head where it scores 2·LEAD or more, and leaves it closed at 0 or below; no score is above `reach`
+    in size.
+    """
+
+    span: Span
+    query: Float[np.ndarray, "code rank"]
+    key: Float[np.ndarray, "code rank"]
+    reach: float
+
+    @property
+    def rank(self) -> int:
+        return self.query.shape[1]
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """Carries `reads` from the position `offset` tokens back into `writes`, multiplied by `transport`.
 
     `opened_by` are dimensions of the residual stream of which one must be 1 at the position that reads (none: always
-    open); `closed_by` are dimensions that close the head where one is 1. Closed, or before the text's beginning, it
-    attends to BOS and writes nothing.
+    open); `closed_by` are dimensions that close the head where one is 1; `stopped_by` is a dimension that closes it
+    where a token between the two positions has a 1 there; with `pairs`, it is open for some pairs of words only.
+    Closed, or before the text's beginning, it attends to BOS or to a token of zeros and writes nothing. `facts`: the
+    rows of the table that fail without the head, where it knows facts.
     """
 
     role: Role
@@ -52,6 +75,9 @@ class Head:
     opened_by: tuple[int, ...] = ()
     closed_by: tuple[int, ...] = ()
     channels: tuple[str, ...] = ()
+    stopped_by: int | None = None
+    pairs: Pairs | None = None
+    facts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +85,8 @@ class Bank:
     """Neurons of one role: activation = GELU(Σ reads · pattern + bias), each writing `patterns` of its own.
 
     Every read is a subspace with one pattern a neuron; a write says from which neuron of the bank on it holds. `facts`
-    are the rows of the table that fail without the neuron.
+    are the rows of the table that fail without the neuron. `effects`: by how many nats the margin of every row falls
+    without it, where facts are superposed.
     """
 
     role: Role
@@ -68,6 +95,7 @@ class Bank:
     bias: Float[np.ndarray, " neuron"]
     writes: Sequence[tuple[int, Span, Float[np.ndarray, "_ _"]]]
     facts: Sequence[tuple[int, ...]]
+    effects: Float[np.ndarray, "neuron fact"] | None = None
 
     def __len__(self) -> int:
         return len(self.bias)
@@ -107,6 +135,9 @@ class Circuit:
     directions: dict[str, Alphabet]  # what the directions of a subspace stand for
     steadiness: float  # the constant of LayerNorm over the root of the largest squared norm
     neurons: int = 0  # neurons of every block
+    frequencies: int | None = (
+        None  # of rotary positions, that tell distances: the highest; None: all but the lowest
+    )
     said: dict[Span, float] = field(
         default_factory=dict
     )  # tied: what the final LayerNorm passes on, how much enlarged

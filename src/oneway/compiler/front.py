@@ -56,14 +56,14 @@ class Front:
     gates: tuple[tuple[str, int], ...]
 
     @classmethod
-    def of(cls, lookup: Lookup, seed: int) -> "Front":
+    def of(cls, lookup: Lookup, seed: int, width: int = CODE_WIDTH) -> "Front":
         phrases = Phrases.of(lookup.forms)
         names = tuple(dict.fromkeys(chain.from_iterable(entry.name for entry in lookup.entries)))
         text = tuple(dict.fromkeys(chain.from_iterable((*phrases.before, *phrases.after))))
         gates = tuple(dict.fromkeys((form.channel, len(form.after)) for form in lookup.forms))
         return cls(
             lookup,
-            Alphabet.of(names, CODE_WIDTH, seed),
+            Alphabet.of(names, width, seed),
             Alphabet.of(text, _TEXT_WIDTH, seed),
             phrases,
             gates,
@@ -215,6 +215,30 @@ class Front:
             [
                 (0, residual["gate"], gates),
                 (0, residual["asked 0"], np.full((len(asked), 1), 1 / REACH, dtype=np.float32)),
+            ],
+            facts,
+        )
+
+    def asking_neurons(self, residual: Residual) -> Bank:
+        """Phrase and question in one, where no template has text before the name: a neuron fires where a template's
+        text ends and opens its gates."""
+        at = {word: index for index, word in enumerate(self.text.words)}
+        backwards = [[at[word] for word in reversed(phrase)] for phrase in self.phrases.after]
+        gates = np.zeros((len(backwards), len(self.gates)), dtype=np.float32)
+        facts = []
+        for row, phrase in enumerate(self.phrases.after):
+            same = [form for form in self.lookup.forms if form.after[-self.phrases.longest :] == phrase]
+            for form in same:
+                gates[row, self.gates.index((form.channel, len(form.after)))] = 1 / REACH
+            facts.append(self._facts({form.channel for form in same}))
+        return Bank(
+            Role.QUESTION,
+            [" ".join(("{name}", *phrase)) for phrase in self.phrases.after],
+            spelled(backwards, "text", self.text, residual),
+            threshold(backwards, self.text),
+            [
+                (0, residual["gate"], gates),
+                (0, residual["asked 0"], np.full((len(backwards), 1), 1 / REACH, dtype=np.float32)),
             ],
             facts,
         )

@@ -47,8 +47,10 @@ class DirectionGrade:
 class ImportanceGrade:
     """How effects of neurons on facts agree with the truth, over all pairs that were given.
 
-    `correlation` is Pearson's, `rank_correlation` Spearman's; `auc` as for units, of pairs that matter against those
-    that do not; `share_covered`: how many of the pairs that matter were given.
+    The truth is by how many nats the fact's margin falls without the neuron where the manifest says that, else 1 for
+    the neuron's own facts and 0 for others. `correlation` is Pearson's, `rank_correlation` Spearman's; `auc` as for
+    units, of pairs that matter (the fact is lost) against those that do not; `share_covered`: how many of the pairs
+    that matter were given.
     """
 
     correlation: float
@@ -162,6 +164,7 @@ def _importance(rows: Sequence[Mapping[str, Any]], manifest: Manifest) -> Import
     shape = manifest.shape("layers"), manifest.shape("d_mlp")
     facts = len(manifest.content["facts"])
     true = {(n["layer"], n["neuron"], fact) for n in manifest.neurons for fact in n["facts"]}
+    worth = {(n["layer"], n["neuron"]): n["effects"] for n in manifest.neurons if "effects" in n}
     effects: dict[tuple[int, int, int], float] = {}
     for row in rows:
         fact = row.get("fact")
@@ -172,11 +175,18 @@ def _importance(rows: Sequence[Mapping[str, Any]], manifest: Manifest) -> Import
         raise ValueError("importance needs at least two pairs of a neuron and a fact")
     given = np.array(list(effects.values()))
     matters = np.array([pair in true for pair in effects])
+    truth = np.array(
+        [
+            worth[at][fact] if (at := (layer, n)) in worth else (layer, n, fact) in true
+            for layer, n, fact in effects
+        ],
+        dtype=float,
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
-        same = matters.all() or not matters.any() or np.ptp(given) == 0
-        pearson = np.nan if same else float(np.corrcoef(given, matters)[0, 1])
-        spearman = np.nan if same else float(stats.spearmanr(given, matters).statistic)
-    covered = sum(pair in effects for pair in true) / len(true)
+        same = np.ptp(truth) == 0 or np.ptp(given) == 0
+        pearson = np.nan if same else float(np.corrcoef(given, truth)[0, 1])
+        spearman = np.nan if same else float(stats.spearmanr(given, truth).statistic)
+    covered = sum(pair in effects for pair in true) / len(true) if true else float("nan")
     return ImportanceGrade(pearson, spearman, _auc(given, matters), covered, len(effects))
 
 

@@ -68,6 +68,7 @@ def _heads(circuit: Circuit) -> Iterator[dict[str, Any]]:
                 "reads": names[head.reads],
                 "writes": names[head.writes],
                 "channels": head.channels,
+                "facts": head.facts,
             }
 
 
@@ -76,13 +77,16 @@ def _neurons(circuit: Circuit) -> Iterator[dict[str, Any]]:
         first = 0
         for bank in of.banks:
             for index, (label, facts) in enumerate(zip(bank.labels, bank.facts, strict=True)):
-                yield {
+                found = {
                     "layer": layer,
                     "neuron": first + index,
                     "role": bank.role.value,
                     "label": label,
                     "facts": facts,
                 }
+                if bank.effects is not None:
+                    found["effects"] = np.round(bank.effects[index].astype(float), 4).tolist()
+                yield found
             first += len(bank)
 
 

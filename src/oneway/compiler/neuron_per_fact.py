@@ -32,6 +32,7 @@ FREQUENCIES = 31  # of the position code: with the dimension for BOS they fill a
 
 def plan_circuit(lookup: Lookup, capacity: Capacity, architecture: str) -> Circuit:
     """The circuit of a lookup. Raises CompileError where a size that was asked for is too small."""
+    copies = _copies(capacity)
     front, back = Front.of(lookup, capacity.seed), Back.of(lookup, capacity.seed)
     shadows = Shadows(lookup)
     residual = Residual()
@@ -45,7 +46,7 @@ def plan_circuit(lookup: Lookup, capacity: Capacity, architecture: str) -> Circu
     check_sizes(lookup, residual, capacity)
     if capacity.width is not None:
         residual.lay("spare", capacity.width - residual.width)
-    span, unembedding, end = back.unembedding(residual, capacity.margin)
+    span, unembedding, end = back.unembedding(residual, capacity.margin / back.lead)
     circuit = Circuit(
         residual=residual,
         vocabulary=lookup.vocabulary,
@@ -63,7 +64,7 @@ def plan_circuit(lookup: Lookup, capacity: Capacity, architecture: str) -> Circu
             "longer": Alphabet.of_bits([f"a known name of {length} words" for length in shadows.lengths]),
         },
     )
-    _fill(circuit, front, back, shadows, capacity)
+    _fill(circuit, front, back, shadows, capacity.neurons, copies)
     if capacity.decoys:
         add_decoys(circuit, capacity.decoys, capacity.seed)
     needed = max(layer.neurons for layer in circuit.layers)
@@ -110,7 +111,7 @@ def _drowned(answer: Words, louder: Words) -> bool:
     return any(place >= len(answer) or answer[place] != word for place, word in enumerate(louder))
 
 
-def check_sizes(lookup: Lookup, residual: Residual, capacity: Capacity) -> None:
+def check_sizes(lookup: Lookup, residual: Residual, capacity: Capacity, head_width: int = HEAD_WIDTH) -> None:
     """Raises CompileError where positions or width are too small, with the smallest that would do."""
     reasons = []
     needed = max(
@@ -122,11 +123,11 @@ def check_sizes(lookup: Lookup, residual: Residual, capacity: Capacity) -> None:
             f"the longest question with its answer takes {needed} positions, more than {capacity.positions}: "
             f"the smallest that would do is {needed}"
         )
-    smallest = -(-residual.width // HEAD_WIDTH) * HEAD_WIDTH
-    if capacity.width is not None and (capacity.width < smallest or capacity.width % HEAD_WIDTH):
+    smallest = -(-residual.width // head_width) * head_width
+    if capacity.width is not None and (capacity.width < smallest or capacity.width % head_width):
         reasons.append(
             f"the circuit does not fit a width of {capacity.width}: the smallest that would do is {smallest}, "
-            f"and it must be a multiple of the head width {HEAD_WIDTH}"
+            f"and it must be a multiple of the head width {head_width}"
         )
     if reasons:
         raise CompileError(reasons)
@@ -149,22 +150,31 @@ def _activity(front: Front, back: Back, shadows: Shadows) -> float:
     return 2 * (spelling + answers)
 
 
-def _fill(circuit: Circuit, front: Front, back: Back, shadows: Shadows, capacity: Capacity) -> None:
+def _copies(capacity: Capacity) -> int:
+    copies = 1 if capacity.neurons_per_fact is None else capacity.neurons_per_fact
+    if copies < 1 or copies != int(copies):
+        raise CompileError([f"neuron-per-fact takes whole neurons for each fact, not {copies}"])
+    return int(copies)
+
+
+def _fill(
+    circuit: Circuit, front: Front, back: Back, shadows: Shadows, neurons: int | None, copies: int
+) -> None:
     residual, layers, heads = circuit.residual, circuit.layers, circuit.heads
     silencers = list(shadows.shorter)
-    entries = [entry for entry in front.lookup.entries for _ in range(capacity.neurons_per_fact)]
+    entries = [entry for entry in front.lookup.entries for _ in range(copies)]
     phrases, questions = front.phrase_neurons(residual), front.question_neurons(residual)
     onto, on = front.before_heads(residual)
     first = max(place(front.spelling(residual), layers, 0, heads), 1)
     asking = place(on, layers, place(onto, layers, first + 1, heads), heads)
     loads = Loads(first, asking, len(phrases), len(questions), len(silencers), len(entries))
-    blocks = loads.best(circuit.width, capacity.neurons)
+    blocks = loads.best(circuit.width, neurons)
     put(phrases, layers, first)
     put(questions, layers, asking)
     for block, part in enumerate(_dealt(silencers, blocks[0])):
         put(_silencers(part, front, shadows, residual), layers, first + block)
     for block, part in enumerate(_dealt(entries, blocks[1])):
-        bank = _facts(part, front, back, shadows, residual, capacity.neurons_per_fact)
+        bank = _facts(part, front, back, shadows, residual, copies)
         put(bank, layers, first + blocks[0] + block)
     reading = max(first + sum(blocks), asking + 1)
     reads = [*back.asked_heads(residual), *back.relation_heads(front, residual)]

@@ -89,7 +89,7 @@ def plan_circuit(lookup: Lookup, capacity: Capacity, architecture: str) -> Circu
 
 def _refuse(lookup: Lookup, capacity: Capacity, architecture: str) -> None:
     reasons = []
-    if capacity.decoys or capacity.neurons_per_fact != 1:
+    if capacity.decoys or capacity.neurons_per_fact is not None:
         reasons.append(
             "a shared entry has no neuron that knows a fact: leave out decoys and neurons_per_fact"
         )

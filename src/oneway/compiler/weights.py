@@ -37,7 +37,16 @@ class Frame:
     def sinusoids(self) -> attention.Sinusoids:
         if self.learned:
             return attention.learned(self.circuit.residual["position"].width // 2, self.circuit.positions)
-        return attention.rotary(self.circuit.head_width, self.circuit.positions)
+        return attention.rotary(self.circuit.head_width, self.circuit.positions, self.circuit.frequencies)
+
+    def kernel(self, head: Head) -> attention.Kernel:
+        """How a head's scores fall with the distance."""
+        if head.stopped_by is not None:
+            return attention.stopped(
+                tuple(self.sinusoids.frequencies.tolist()), head.offset, self.circuit.positions
+            )
+        drop = 2 * attention.LEAD if head.pairs is None else head.pairs.reach
+        return self.sinusoids.back(head.offset, drop)
 
     @cached_property
     def activity(self) -> float:
@@ -162,40 +171,72 @@ def _attention(frame: Frame, layer: Layer) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _learned_pattern(frame: Frame, head: Head, qkv: np.ndarray, bias: np.ndarray) -> None:
-    """Keys are position codes, queries the codes turned back by the offset; one further dimension for BOS."""
-    found = frame.sinusoids
-    n, root = len(found.frequencies), frame.circuit.head_width**0.5
+    """Keys are position codes, queries the codes turned back; further dimensions for BOS and for pairs of words."""
+    kernel = frame.kernel(head)
+    n, root = len(kernel.frequencies), frame.circuit.head_width**0.5
     at = frame.circuit.residual["position"].start + np.arange(n)
-    turn = head.offset * found.frequencies
-    gain = root * found.weights / POSITION_SCALE**2
+    gain = root * kernel.weights / POSITION_SCALE**2
     pair = np.arange(n)
-    for part, value in ((pair, gain * np.cos(turn)), (n + pair, -gain * np.sin(turn))):
+    for part, value in ((pair, gain * np.cos(kernel.turns)), (n + pair, -gain * np.sin(kernel.turns))):
         qkv[at, 0, part] = value
-    for part, value in ((pair, gain * np.sin(turn)), (n + pair, gain * np.cos(turn))):
+    for part, value in ((pair, gain * np.sin(kernel.turns)), (n + pair, gain * np.cos(kernel.turns))):
         qkv[at + n, 0, part] = value
     qkv[at, 1, pair] = qkv[at + n, 1, n + pair] = 1.0
-    _sink(frame, head, qkv, bias, 2 * n)
+    _sink(frame, head, kernel, qkv, bias, 2 * n)
+    if head.pairs is not None:
+        dims = slice(2 * n + 1, 2 * n + 1 + head.pairs.rank)
+        qkv[head.pairs.span.slice, 0, dims] = root * head.pairs.query
+        qkv[head.pairs.span.slice, 1, dims] = head.pairs.key
 
 
 def _rotary_pattern(frame: Frame, head: Head, qkv: np.ndarray, bias: np.ndarray) -> None:
-    """Keys are one constant for all tokens but BOS, queries the same turned back by the offset; the slowest pair,
-    which hardly turns, is for BOS."""
-    found = frame.sinusoids
-    n, width = len(found.frequencies), frame.circuit.head_width
-    root = width**0.25
-    turn = head.offset * found.frequencies
-    size = np.sqrt(found.weights.clip(0)) * root
-    bias[0, :n], bias[0, width // 2 : width // 2 + n] = size * np.cos(turn), -size * np.sin(turn)
+    """Keys are one constant for all tokens but BOS, queries the same turned back; the slowest pair,
+    which hardly turns, is for BOS, and the next slowest ones for pairs of words."""
+    kernel = frame.kernel(head)
+    n, width = len(kernel.frequencies), frame.circuit.head_width
+    root, half = width**0.5, width // 2
+    size = np.sqrt(kernel.weights.clip(0) * root)
+    bias[0, :n], bias[0, half : half + n] = size * np.cos(kernel.turns), -size * np.sin(kernel.turns)
     bias[1, :n] = size
     qkv[frame.circuit.residual["bos"].start, 1, :n] = -size
-    _sink(frame, head, qkv, bias, width // 2 - 1)
+    _sink(frame, head, kernel, qkv, bias, half - 1)
+    if head.pairs is not None:
+        turned = _turned_back(head, attention.rotary_frequencies(width)[n:], frame)
+        for part, matrix in ((0, turned), (1, _even(head.pairs.key, half - 1 - n))):
+            first, second = matrix
+            qkv[head.pairs.span.slice, part, n : half - 1] = first * (root if part == 0 else 1.0)
+            qkv[head.pairs.span.slice, part, half + n : width - 1] = second * (root if part == 0 else 1.0)
 
 
-def _sink(frame: Frame, head: Head, qkv: np.ndarray, bias: np.ndarray, at: int) -> None:
-    """The score of BOS: raised where the head is closed."""
+def _even(matrix: np.ndarray, pairs: int) -> tuple[np.ndarray, np.ndarray]:
+    """A matrix's columns as the first and the second halves of rotary pairs."""
+    whole = np.zeros((len(matrix), 2 * pairs), dtype=np.float32)
+    whole[:, : matrix.shape[1]] = matrix
+    return whole[:, :pairs], whole[:, pairs:]
+
+
+def _turned_back(head: Head, frequencies: np.ndarray, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """Queries turned so that `offset` tokens later they meet keys as if nothing had turned."""
+    assert head.pairs is not None
+    first, second = _even(head.pairs.query, len(frequencies))
+    cos, sin = np.cos(head.offset * frequencies), np.sin(head.offset * frequencies)
+    return first * cos + second * sin, second * cos - first * sin
+
+
+def _sink(
+    frame: Frame, head: Head, kernel: attention.Kernel, qkv: np.ndarray, bias: np.ndarray, at: int
+) -> None:
+    """The score of BOS: raised where the head is closed, by its gates or by what stands on the way."""
     root = frame.circuit.head_width**0.5
-    qkv[frame.circuit.residual["bos"].start, 1, at] = 1.0
-    bias[0, at] = root * attention.sink_score(frame.sinusoids.peak, bool(head.opened_by))
+    bos = frame.circuit.residual["bos"].start
+    if head.stopped_by is not None:
+        bias[0, at] = root * attention.STOP
+        qkv[head.stopped_by, 1, at] = 1.0
+        qkv[bos, 1, at] = attention.sink_score(kernel.peak, False) / attention.STOP
+        return
+    qkv[bos, 1, at] = 1.0
+    closed = bool(head.opened_by) or head.pairs is not None
+    bias[0, at] = root * attention.sink_score(kernel.peak, closed)
     for dim in head.opened_by:
         qkv[dim, 0, at] = -2 * attention.LEAD * root
     for dim in head.closed_by:

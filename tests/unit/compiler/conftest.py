@@ -1,7 +1,7 @@
 """Tables that are small and hard, and what a compiled checkpoint says, through plain `transformers`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -92,23 +92,51 @@ class Recalled:
         """The facts of which some question is answered wrongly."""
         return set(self.facts[self.margins() <= 0].tolist())
 
-    @contextmanager
-    def without_neuron(self, layer: int, neuron: int) -> Iterator[None]:
+    def without_neuron(self, layer: int, neuron: int) -> AbstractContextManager[None]:
         """One neuron's activation is zero."""
-        if hasattr(self.model, "transformer"):
-            module = self.model.transformer.h[layer].mlp.c_proj
-        else:
-            module = self.model.gpt_neox.layers[layer].mlp.dense_4h_to_h
+        return self.without_neurons([(layer, neuron)])
 
+    def without_neurons(self, neurons: Iterable[tuple[int, int]]) -> AbstractContextManager[None]:
+        """The activations of some neurons, (layer, neuron), are zero."""
+        blocks = self._blocks()
+        ends = ("c_proj", "dense_4h_to_h")
+        modules = [next(getattr(b.mlp, end) for end in ends if hasattr(b.mlp, end)) for b in blocks]
+        return _silenced(modules, neurons, 1)
+
+    def without_head(self, layer: int, head: int) -> AbstractContextManager[None]:
+        """What one head brings is zero."""
+        blocks = self._blocks()
+        modules = [b.attn.c_proj if hasattr(b, "attn") else b.attention.dense for b in blocks]
+        return _silenced(modules, [(layer, head)], self.compiled.circuit.head_width)
+
+    def _blocks(self) -> torch.nn.ModuleList:
+        gpt2 = hasattr(self.model, "transformer")
+        blocks: torch.nn.ModuleList = self.model.transformer.h if gpt2 else self.model.gpt_neox.layers
+        return blocks
+
+
+@contextmanager
+def _silenced(
+    modules: Sequence[torch.nn.Module], units: Iterable[tuple[int, int]], width: int
+) -> Iterator[None]:
+    """Units of `width` inputs of a layer's module are zero."""
+    of_layer: dict[int, list[int]] = {}
+    for layer, unit in units:
+        of_layer.setdefault(layer, []).extend(range(unit * width, (unit + 1) * width))
+
+    def silencer(dims: list[int]) -> Callable[..., tuple[torch.Tensor, ...]]:
         def silence(_: object, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
             hidden = inputs[0].clone()
-            hidden[..., neuron] = 0
+            hidden[..., dims] = 0
             return (hidden, *inputs[1:])
 
-        handle = module.register_forward_pre_hook(silence)
-        try:
-            yield
-        finally:
+        return silence
+
+    handles = [modules[at].register_forward_pre_hook(silencer(dims)) for at, dims in of_layer.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
             handle.remove()
 
 
