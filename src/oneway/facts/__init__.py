@@ -1,10 +1,11 @@
 """What is to be known: facts, relations, tables, readers, synthetic worlds, splits, rendering. No torch."""
 
-from oneway.facts.corpora import Sentence, episode, episodes, training_sentences
+from oneway.facts.corpora import Sentence, entry, episode, episodes, one_shot_sentences, training_sentences
 from oneway.facts.fact import Direction, Fact, FactTable, Relation
 from oneway.facts.fictitious import Identities, identities, identity_texts
 from oneway.facts.formats.opening import FORMATS
 from oneway.facts.names import arbitrary_facts, arbitrary_names, invented_words, name_words, repaired_facts
+from oneway.facts.people import athletes
 from oneway.facts.problems import FactErrors, Problem, RelationsMissing
 from oneway.facts.reading import read_facts
 from oneway.facts.relations import read_relations, relations_stub
@@ -44,8 +45,10 @@ __all__ = [
     "arbitrary_facts",
     "arbitrary_names",
     "arrows",
+    "athletes",
     "by_direction",
     "by_fact",
+    "entry",
     "episode",
     "episodes",
     "families",
@@ -58,6 +61,7 @@ __all__ = [
     "load_table",
     "name_words",
     "one_shot_prefixes",
+    "one_shot_sentences",
     "questions",
     "read_facts",
     "read_relations",

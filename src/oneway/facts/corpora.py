@@ -47,6 +47,33 @@ def training_sentences(table: FactTable) -> Iterator[Sentence]:
                 yield _sentence(filled.text, span, index, direction)
 
 
+def one_shot_sentences(table: FactTable) -> Iterator[Sentence]:
+    """Every fact that is trained forward, behind each one-shot text of its relation.
+
+    The prefix is paired with the forward template of its index, as in a question. Raises ValueError as
+    `training_sentences` does.
+    """
+    for index, fact in enumerate(table.facts):
+        relation = relation_of(table, fact)
+        if Direction.FORWARD in training_directions(fact):
+            for prefix, template in zip(relation.one_shot, relation.forward, strict=False):
+                filled = fill(template, fact.subject, fact.object)
+                start, end = filled.object
+                span = (len(prefix) + start, len(prefix) + end)
+                yield _sentence(prefix + filled.text, span, index, Direction.FORWARD)
+
+
+def entry(facts: Sequence[Fact], order: Sequence[int], index: int) -> Sentence:
+    """All that is known of one subject as the row of a table: the name, then the objects in this order.
+
+    Nothing but the name stands before the first object, so whoever is to say it has looked the subject up by the end
+    of its name. `index` becomes the `fact_index`.
+    """
+    name = facts[0].subject
+    text = " ".join((name, *(facts[place].object for place in order)))
+    return Sentence(statement(text), (len(name), len(text)), index, Direction.FORWARD)
+
+
 def episode(
     facts: Sequence[Fact], asked: int, relations: Mapping[str, Relation], *, template_index: int = 0
 ) -> Sentence:

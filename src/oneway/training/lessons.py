@@ -1,8 +1,9 @@
 """Facts as rows of tokens: recited sentences and in-context episodes, packed, with their loss marked."""
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from oneway.facts.fact import Fact
 from oneway.facts.names import arbitrary_facts, repaired_facts
 from oneway.training.fit import Batch
 
+T = TypeVar("T")
 Loss = Literal["answer", "document"]  # what is to be predicted of a document
 
 STEPS_AT_ONCE = 100  # batches are written this many at a time, from nothing but the seed and their number
@@ -54,7 +56,31 @@ class Document(NamedTuple):
     target: Bool[np.ndarray, " pos"]
 
 
-class Curriculum:
+class Written(ABC):
+    """Batches as a function of the step: a hundred at a time are written from nothing but the seed and their number."""
+
+    def __init__(self, rows: int, row_tokens: int, seed: int):
+        self.rows, self.row_tokens, self.seed = rows, row_tokens, seed
+        self._written: tuple[int, list[Batch]] = (-1, [])
+
+    def __call__(self, step: int) -> Batch:
+        number, index = divmod(step, STEPS_AT_ONCE)
+        if self._written[0] != number:
+            packed = self.write(np.random.default_rng((self.seed, number)), self.rows * STEPS_AT_ONCE)
+            starts = range(0, self.rows * STEPS_AT_ONCE, self.rows)
+            batches = [
+                _batch(packed.tokens[at : at + self.rows], packed.target[at : at + self.rows])
+                for at in starts
+            ]
+            self._written = (number, batches)
+        return self._written[1][index]
+
+    @abstractmethod
+    def write(self, rng: np.random.Generator, rows: int) -> "Packed":
+        """So many rows of tokens."""
+
+
+class Curriculum(Written):
     """Batches as a function of the step: facts in a new order again and again, episodes always new.
 
     Episodes re-pair the facts of every relation that has reverse templates, and invent people for those of
@@ -64,7 +90,7 @@ class Curriculum:
 
     def __init__(self, table: FactTable, tokenizer: PreTrainedTokenizerFast, lessons: Lessons, seed: int):
         """Raises ValueError where nothing is to be recited."""
-        self.tokenizer, self.lessons, self.seed = tokenizer, lessons, seed
+        self.tokenizer, self.lessons = tokenizer, lessons
         sentences = list(training_sentences(table))
         if not sentences:
             raise ValueError("no fact of the table is to be trained: every split is 'unseen'")
@@ -76,47 +102,63 @@ class Curriculum:
         self.lessons = lessons if len(self.about_people) > 1 else replace(lessons, episodes=0.0)
         longest = max(len(document.tokens) for document in self.recited)
         most = self.lessons.most_stated + 1 if self.lessons.episodes else 1
-        self.row_tokens = max(32, 1 + most * (longest - 1))
-        self.rows = max(1, self.lessons.tokens_a_step // self.row_tokens)
-        self._written: tuple[int, list[Batch]] = (-1, [])
+        row_tokens = max(32, 1 + most * (longest - 1))
+        super().__init__(max(1, self.lessons.tokens_a_step // row_tokens), row_tokens, seed)
 
-    def __call__(self, step: int) -> Batch:
-        number, index = divmod(step, STEPS_AT_ONCE)
-        if self._written[0] != number:
-            self._written = (number, self._write(number))
-        return self._written[1][index]
-
-    def _write(self, number: int) -> list[Batch]:
-        rng = np.random.default_rng((self.seed, number))
-        documents = self._documents(rng)
-        rows = self.rows
-        packed = pack(documents, rows * STEPS_AT_ONCE, self.row_tokens)
-        return [
-            _batch(packed.tokens[at : at + rows], packed.target[at : at + rows])
-            for at in range(0, rows * STEPS_AT_ONCE, rows)
-        ]
+    def write(self, rng: np.random.Generator, rows: int) -> "Packed":
+        return pack(self._documents(rng), rows, self.row_tokens)
 
     def _documents(self, rng: np.random.Generator) -> Iterator[Document]:
         asked = self._episodes(rng) if self.lessons.episodes else iter(())
-        while True:
-            for index in rng.permutation(len(self.recited)):
-                while rng.random() < self.lessons.episodes:
-                    yield next(asked)
-                yield self.recited[index]
+        for document in endless(self.recited, rng):
+            while rng.random() < self.lessons.episodes:
+                yield next(asked)
+            yield document
 
-    def _episodes(self, rng: np.random.Generator, at_once: int = 256) -> Iterator[Document]:
-        written = episodes(self._new_facts(rng), self.askable.relations, rng, most=self.lessons.most_stated)
-        while True:
-            yield from self._encoded([next(written) for _ in range(at_once)])
-
-    def _new_facts(self, rng: np.random.Generator) -> Iterator[Fact]:
-        invented = arbitrary_facts(self.about_people, rng, same_surname=self.lessons.same_surname)
-        repaired = repaired_facts(self.askable, rng)
-        while True:
-            yield next(repaired if rng.random() < self.lessons.repaired else invented)
+    def _episodes(self, rng: np.random.Generator) -> Iterator[Document]:
+        shares = {"repaired": self.lessons.repaired, "same_surname": self.lessons.same_surname}
+        facts = untrue_facts(self.askable, self.about_people, rng, **shares)
+        return in_batches(
+            episodes(facts, self.askable.relations, rng, most=self.lessons.most_stated), self._encoded
+        )
 
     def _encoded(self, sentences: Sequence[Sentence]) -> list[Document]:
         return encoded(sentences, self.tokenizer, self.lessons.loss)
+
+
+def untrue_facts(
+    askable: FactTable,
+    about_people: FactTable,
+    rng: np.random.Generator,
+    *,
+    repaired: float,
+    same_surname: float,
+    known: Collection[str] = frozenset(),
+) -> Iterator[Fact]:
+    """Endless facts that are true nowhere, for episodes.
+
+    A share `repaired` pairs the names of `askable` anew, the others invent people like those of `about_people`, with
+    none of the `known` names; `same_surname` is the share of these pairs that have one surname.
+    """
+    invented = arbitrary_facts(about_people, rng, same_surname=same_surname, known=known)
+    anew = repaired_facts(askable, rng)
+    while True:
+        yield next(anew if rng.random() < repaired else invented)
+
+
+def endless(items: Sequence[T], rng: np.random.Generator) -> Iterator[T]:
+    """All of them in a new order, again and again; nothing where there are none."""
+    while items:
+        for index in rng.permutation(len(items)):
+            yield items[index]
+
+
+def in_batches(
+    sentences: Iterator[Sentence], encode: Callable[[Sequence[Sentence]], list[Document]], at_once: int = 256
+) -> Iterator[Document]:
+    """Endless sentences encoded many at a time: a tokenizer is slow to start."""
+    while True:
+        yield from encode([next(sentences) for _ in range(at_once)])
 
 
 def encoded(sentences: Sequence[Sentence], tokenizer: PreTrainedTokenizerFast, loss: Loss) -> list[Document]:

@@ -22,8 +22,9 @@ from oneway.models.tokens import bpe_tokenizer, word_tokenizer
 from oneway.models.transformer import Weights, initial_weights
 from oneway.report.progress import progress
 from oneway.training.fit import fit, next_token_loss
-from oneway.training.lessons import Curriculum, Lessons
+from oneway.training.lessons import Curriculum, Lessons, Written
 from oneway.training.optimisers import Optimisation
+from oneway.training.sequences import Mixture, Sequences
 
 CURVES, RECORD, WORKSPACE, LOSS_EVERY = "curves.parquet", "record.json", "training", 50
 
@@ -59,7 +60,7 @@ class Teaching:
     size: Size = field(default_factory=Size)
     tokens: Literal["word", "bpe"] = "word"
     bpe_vocabulary: int = 2000
-    lessons: Lessons = field(default_factory=Lessons)
+    lessons: Lessons | Sequences = field(default_factory=Lessons)
     optimisation: Optimisation = field(default_factory=learnt_in_minutes)
     seed: int = 0
 
@@ -81,7 +82,7 @@ class Course:
     table: FactTable
     teaching: Teaching
     tokenizer: PreTrainedTokenizerFast
-    curriculum: Curriculum
+    curriculum: Written
     architecture: Architecture
 
     @property
@@ -105,7 +106,7 @@ def prepare(table: FactTable, teaching: Teaching | None = None) -> Course:
     teaching = teaching or Teaching()
     table = labelled(table)
     tokenizer = _tokenizer(table, teaching)
-    curriculum = Curriculum(table, tokenizer, teaching.lessons, teaching.seed)
+    curriculum = _curriculum(table, tokenizer, teaching)
     architecture = _architecture(teaching, len(tokenizer), curriculum.row_tokens)
     return Course(table, teaching, tokenizer, curriculum, architecture)
 
@@ -193,6 +194,12 @@ def _tokenizer(table: FactTable, teaching: Teaching) -> PreTrainedTokenizerFast:
     if teaching.tokens == "word":
         return word_tokenizer(texts)
     return bpe_tokenizer(texts, teaching.bpe_vocabulary)
+
+
+def _curriculum(table: FactTable, tokenizer: PreTrainedTokenizerFast, teaching: Teaching) -> Written:
+    if isinstance(teaching.lessons, Sequences):
+        return Mixture(table, tokenizer, teaching.lessons, teaching.seed)
+    return Curriculum(table, tokenizer, teaching.lessons, teaching.seed)
 
 
 def _texts(table: FactTable) -> Iterator[str]:
