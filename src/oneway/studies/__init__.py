@@ -9,6 +9,7 @@ STUDIES = {
     "bilinear": "oneway.studies.bilinear",
     "celebrities": "oneway.studies.celebrities",
     "chain": "oneway.studies.chain",
+    "default-model": "oneway.studies.default_model",
     "gradients": "oneway.studies.gradients",
     "identities": "oneway.studies.identities",
     "in-context": "oneway.studies.in_context",

@@ -116,8 +116,8 @@ class Curriculum(Written):
             yield document
 
     def _episodes(self, rng: np.random.Generator) -> Iterator[Document]:
-        shares = {"repaired": self.lessons.repaired, "same_surname": self.lessons.same_surname}
-        facts = untrue_facts(self.askable, self.about_people, rng, **shares)
+        repaired, same = self.lessons.repaired, self.lessons.same_surname
+        facts = untrue_facts(self.askable, self.about_people, rng, repaired=repaired, same_surname=same)
         return in_batches(
             episodes(facts, self.askable.relations, rng, most=self.lessons.most_stated), self._encoded
         )

@@ -124,8 +124,8 @@ class Mixture(Written):
         if len(self.pairs) < 2:
             return iter(())
         known = {name for fact in self.table for name in (fact.subject, fact.object)}
-        shares = {"repaired": self.sequences.repaired, "same_surname": self.sequences.same_surname}
-        facts = untrue_facts(self.pairs, self.pairs, rng, **shares, known=known)
+        repaired, same = self.sequences.repaired, self.sequences.same_surname
+        facts = untrue_facts(self.pairs, self.pairs, rng, known=known, repaired=repaired, same_surname=same)
         written = episodes(facts, self.table.relations, rng, most=self.sequences.most_stated)
         return in_batches(written, self._encoded)
 

@@ -1,0 +1,26 @@
+"""The default model: a small decoder that is grown here and whose lookup of athletes can be taken apart."""
+
+from dataclasses import replace
+
+from oneway.training.sequences import Sequences
+from oneway.training.teach import Size, Teaching, learnt_in_minutes
+
+
+def default_model(seed: int = 0) -> Teaching:
+    """What the world `athletes` is taught with: GPT-NeoX's shape, 8 layers of width 64, 0.46 million parameters.
+
+    1,150 steps of 64 rows of 32 tokens, Muon (rate 0.04, a fifth of it for queries and keys, decay 0.1) on the
+    matrices and AdamW (0.006) on the rest, 5% of warm-up, then a linear fall: some two minutes on one core. With AdamW
+    alone the same steps reach a recall of .72.
+
+    Text of several kinds in fixed shares (see `Sequences`): rows of a table make sure that an athlete is looked up at
+    the end of the name, one-shot prompts that the sport can be asked for, people without a sport that a name alone does
+    not call for one, parents in one direction that there is something to be reversed, and episodes that what stands in
+    the context can be.
+    """
+    return Teaching(
+        size=Size(style="neox", layers=8, width=64, heads=4, context=32),
+        lessons=Sequences(),
+        optimisation=replace(learnt_in_minutes(), steps=1150),
+        seed=seed,
+    )
