@@ -24,6 +24,7 @@ from oneway.facts.rendering import (
 from oneway.facts.shipped import SHIPPED, load_relations, load_table, resolve
 from oneway.facts.splits import Trained, by_direction, by_fact, training_directions
 from oneway.facts.worlds import Arrows, arrows, families
+from oneway.facts.writing import facts_lines, relations_toml
 
 __all__ = [
     "ALL_DIRECTIONS",
@@ -51,6 +52,7 @@ __all__ = [
     "entry",
     "episode",
     "episodes",
+    "facts_lines",
     "families",
     "forward_question",
     "identities",
@@ -66,6 +68,7 @@ __all__ = [
     "read_facts",
     "read_relations",
     "relations_stub",
+    "relations_toml",
     "repaired_facts",
     "resolve",
     "reverse_question",

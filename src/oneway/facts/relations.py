@@ -19,7 +19,7 @@ _KEYS = (*_LISTS, "inverse", "one_to_one")
 def relations_stub(names: Iterable[str]) -> str:
     """A TOML for these relations, ready to fill in: one table each with a forward and a reverse template."""
     return "\n".join(
-        f"[{_toml_key(name)}]\n"
+        f"[{toml_key(name)}]\n"
         f'forward = ["{SUBJECT_SLOT} ... {OBJECT_SLOT}"]\n'
         f'reverse = ["{OBJECT_SLOT} ... {SUBJECT_SLOT}"]\n'
         for name in dict.fromkeys(names)
@@ -69,7 +69,7 @@ def _relation(name: str, table: Mapping[str, Any], own: Relation | None) -> Rela
 def _faults(name: str, table: Any, *, worded: bool) -> Iterator[tuple[str, str]]:
     """What is wrong with one relation's table: (a text near which it stands, the reason)."""
     if not isinstance(table, dict):
-        yield name, f"{name!r} stands outside a table; a relation is a table [{_toml_key(name)}]"
+        yield name, f"{name!r} stands outside a table; a relation is a table [{toml_key(name)}]"
         return
     for key, value in table.items():
         if key not in _KEYS:
@@ -118,5 +118,6 @@ def _line_of_text(text: str, wanted: str, first: int) -> int:
     return first
 
 
-def _toml_key(name: str) -> str:
+def toml_key(name: str) -> str:
+    """A name as the key of a TOML table, in quotes where it needs them."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

@@ -91,8 +91,8 @@ CLAIMS = (
         text="A decoder of half a million parameters knows the sports of 1,500 athletes who share their names.",
         source=f"{SOURCE}: kept are athletes whose sport has more than half of the probability",
         rule="Control: of people whom the model never met, with sports drawn for them, at most half are known so "
-        f"(upper bound). Supports: lower bound of the share known, over seeds, at or above {GATE.recall:g}. Refutes: upper "
-        "bound below it.",
+        f"(upper bound). Supports: lower bound of the share known, over seeds, at or above {GATE.recall:g}. Refutes: "
+        "upper bound below it.",
         control=lambda m: m["strangers"].high <= 0.5,
         supports=lambda m: m["recall"].low >= GATE.recall,
         refutes=lambda m: m["recall"].high < GATE.recall,
