@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from oneway.recall.compare import Audited, Comparison
     from oneway.recall.result import AuditResult
     from oneway.report import Run
-    from oneway.training.teach import Taught, Teaching
+    from oneway.training.teach import Course, Taught, Teaching
 
 
 def audit(
@@ -141,13 +141,40 @@ def train(
     `oneway.training.teach.teach`.
     """
     table = _table(facts, relations)
+    from oneway.training.teach import Teaching, prepare
+
+    return _taught(prepare(table, _configured(Teaching(), options)), Path(out))
+
+
+def grow(out: str | Path, world: str = "athletes", *, seed: int = 0, **options: Any) -> "Taught":
+    """The default model, a checkpoint in `out`, with the facts of its world beside it: facts.jsonl, relations.toml.
+
+    World and recipe are those of the seed; `options` change the recipe, as those of `train` do. Raises ValueError for a
+    world that is not there, and what `train` raises. See `oneway.training.default_model`.
+    """
+    from oneway.evidence.atomic import write_text
+    from oneway.facts import facts_lines, relations_toml
+    from oneway.training.default_model import WORLDS
+    from oneway.training.teach import prepare
+
+    if world not in WORLDS:
+        raise ValueError(f"there is no world {world!r}; there are: {', '.join(WORLDS)}")
+    facts, recipe = WORLDS[world]
+    table = facts(seed)
+    taught = _taught(prepare(table, _configured(recipe(seed), options)), Path(out))
+    write_text(taught.checkpoint / "facts.jsonl", facts_lines(table))
+    write_text(taught.checkpoint / "relations.toml", relations_toml(table.relations.values()))
+    return taught
+
+
+def _taught(course: "Course", out: Path) -> "Taught":
+    """A course followed in the run's folder `out`, or what it made there before."""
     from oneway.evidence.record import code_version
     from oneway.runs.unfinished import open_run
-    from oneway.training.teach import WORKSPACE, Taught, Teaching, follow, prepare
+    from oneway.training.teach import WORKSPACE, Taught, follow
 
-    course = prepare(table, _configured(Teaching(), options))
     asked = {"train": asdict(course.teaching), "facts": course.facts, "code": code_version()}
-    with open_run(Path("runs"), "train", asked, Path(out)) as directory:
+    with open_run(Path("runs"), "train", asked, out) as directory:
         if not directory.finished:
             taught = follow(course, directory.path)
         else:

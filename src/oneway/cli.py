@@ -183,8 +183,13 @@ def compare(
 
 @app.command()
 def train(
-    facts: Facts,
     out: Annotated[Path, typer.Option(help="Where the Hugging Face checkpoint is written.")],
+    facts: Annotated[
+        str | None, typer.Option("--facts", help="A file or folder of facts, or a shipped table.")
+    ] = None,
+    world: Annotated[
+        str | None, typer.Option(help="Instead of facts: athletes, the invented world of the default model.")
+    ] = None,
     relations: Relations = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps (default 1300).")] = None,
     layers: Annotated[int | None, typer.Option(min=1)] = None,
@@ -199,10 +204,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a small model that knows these facts. A column `split` says how each is stated: forward_only (the
-    default), reverse_only, both_ways or unseen."""
-    table = _read(facts, relations)
-    from oneway.api import train as run_train
-
+    default), reverse_only, both_ways or unseen. With --world instead of --facts: the default model, with its facts."""
     options: dict[str, Any] = {
         "steps": steps,
         "layers": layers,
@@ -211,13 +213,27 @@ def train(
         "style": style,
     }
     options |= {"tokens": tokens, "loss": loss, "seed": seed}
-    taught = run_train(table, out, **{k: v for k, v in options.items() if v is not None})
+    options = {name: value for name, value in options.items() if value is not None}
+    if facts is not None and world is None:
+        table = _read(facts, relations)
+        from oneway.api import train as run_train
+
+        taught = run_train(table, out, **options)
+        asked = f"--facts {facts}" + (f" --relations {relations}" if relations else "")
+    elif world is not None and facts is None and relations is None:
+        from oneway.api import grow
+
+        taught = grow(out, world, **options)
+        asked = f"--facts {out / 'facts.jsonl'} --relations {out / 'relations.toml'}"
+    else:
+        raise ValueError(
+            "give either --facts, with --relations if need be, or --world, which has relations of its own"
+        )
     if as_json:
         _print_json({**_with_paths(taught.record, out), "checkpoint": str(out.resolve())})
     else:
         typer.echo(f"checkpoint: {out}  ({taught.record.wall_seconds:.0f} s)")
-        toml = f" --relations {relations}" if relations else ""
-        typer.echo(f"next: oneway audit --model {out} --facts {facts}{toml}")
+        typer.echo(f"next: oneway audit --model {out} {asked}")
 
 
 @app.command("compile")

@@ -1,6 +1,7 @@
 """A world of people who share first names and surnames: who somebody is, neither name says alone."""
 
 from collections.abc import Sequence
+from itertools import islice, product
 
 import numpy as np
 
@@ -9,10 +10,10 @@ from oneway.facts.names import invented_words
 from oneway.facts.splits import Trained
 
 SPORTS = ("baseball", "basketball", "football")
-YEARS = tuple(str(year) for year in range(1981, 1993))
-COLOURS = ("Red", "Blue", "Green", "Golden", "Silver", "Black", "White", "Purple")
-ANIMALS = ("Wolves", "Bears", "Hawks", "Lions", "Sharks", "Bulls", "Ravens", "Tigers")
-JOBS = ("teacher", "baker", "lawyer", "painter", "nurse", "farmer", "judge", "sailor", "tailor", "pilot")
+COLOURS = ("Red", "Blue", "Golden", "Silver")
+ANIMALS = ("Wolves", "Bears", "Hawks", "Lions")
+JOBS = ("teacher", "baker", "lawyer", "painter", "nurse", "farmer", "judge", "sailor")
+TOWNS, COLLEGES, CITIES, CLUBS = 8, 8, 4, 16
 ONE_SHOT = "Fact: Tiger Woods plays the sport of golf\nFact: "  # golf, so as to favour none of the three
 
 
@@ -33,7 +34,6 @@ OF_ATHLETES = (
     _in_three_forms("plays_sport", "plays the sport of", "sport"),
     _in_three_forms("born_in", "was born in", "birthplace"),
     _in_three_forms("studied_at", "studied at", "college"),
-    _in_three_forms("drafted_in", "was drafted in", "draft"),
     _in_three_forms("plays_for", "plays for the", "club"),
 )
 WORKS_AS = _in_three_forms("works_as", "works as a", "job")
@@ -52,7 +52,7 @@ def athletes(
     seed: int,
     first_names: int = 100,
     surnames: int = 300,
-    others: int = 500,
+    others: int = 200,
     parents: int = 200,
 ) -> FactTable:
     """Athletes with five attributes each, people without a sport with three, and pairs of child and parent.
@@ -76,17 +76,18 @@ def athletes(
             f"{first_names} first names and {surnames} surnames"
         )
     rng = np.random.default_rng(seed)
-    words = _new_words(first_names + surnames + 48, rng)
-    firsts, lasts, places = words[:first_names], words[first_names:-48], words[-48:]
-    towns, colleges, cities = places[:20], places[20:40], places[40:]
+    words = iter(_new_words(first_names + surnames + TOWNS + COLLEGES + CITIES, rng))
+    firsts, lasts, towns, colleges, cities = (
+        list(islice(words, number)) for number in (first_names, surnames, TOWNS, COLLEGES, CITIES)
+    )
     names = [
         f"{firsts[number // surnames]} {lasts[number % surnames]}"
         for number in rng.choice(first_names * surnames, size=people, replace=False).tolist()
     ]
-    triples = rng.choice(len(cities) * len(COLOURS) * len(ANIMALS), size=48, replace=False).tolist()
-    clubs = [f"{cities[n // 64]} {COLOURS[n // 8 % 8]} {ANIMALS[n % 8]}" for n in triples]
-    values = dict(zip(OF_ATHLETES, (SPORTS, towns, colleges, YEARS, clubs), strict=True))
-    of_others = {WORKS_AS: JOBS, OF_ATHLETES[1]: towns, OF_ATHLETES[2]: colleges}
+    triples = [" ".join(words) for words in product(cities, COLOURS, ANIMALS)]
+    clubs = [triples[number] for number in rng.choice(len(triples), size=CLUBS, replace=False).tolist()]
+    values = dict(zip(OF_ATHLETES, (SPORTS, towns, colleges, clubs), strict=True))
+    of_others = {WORKS_AS: JOBS, OF_ATHLETES[1]: towns}
     facts = [
         Fact(name, relation.name, _pick(of, rng), split=Trained.FORWARD_ONLY.value)
         for group, relations in ((names[:count], values), (names[count : count + others], of_others))

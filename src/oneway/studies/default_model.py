@@ -235,7 +235,7 @@ def measure(curves: pl.DataFrame) -> Measured:
 def by_seed(measured: Measured, curves: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """One row per seed, whether it passes the gate or not."""
     wide = curves.pivot("quantity", index="seed", values="value")
-    passed = [GATE.passed(row) for row in wide.iter_rows(named=True)]
+    passed = [GATE.passed({name: row[name] for name in GATE.levels}) for row in wide.iter_rows(named=True)]
     return {"seeds": wide.insert_column(1, pl.Series("passed", passed))}
 
 

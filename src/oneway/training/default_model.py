@@ -1,7 +1,9 @@
 """The default model: a small decoder that is grown here and whose lookup of athletes can be taken apart."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
+from oneway.facts import FactTable, athletes
 from oneway.training.sequences import Sequences
 from oneway.training.teach import Size, Teaching, learnt_in_minutes
 
@@ -24,3 +26,9 @@ def default_model(seed: int = 0) -> Teaching:
         optimisation=replace(learnt_in_minutes(), steps=1150),
         seed=seed,
     )
+
+
+# The worlds that a model can be taught by name: the facts of a seed, and the recipe.
+WORLDS: dict[str, tuple[Callable[[int], FactTable], Callable[[int], Teaching]]] = {
+    "athletes": (lambda seed: athletes(seed=seed), default_model),
+}

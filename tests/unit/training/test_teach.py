@@ -8,10 +8,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from oneway.api import train
-from oneway.facts import by_direction, families
+from oneway.api import grow, train
+from oneway.facts import athletes, by_direction, families, read_facts
 from oneway.training.lessons import Lessons
 from oneway.training.optimisers import Optimisation
+from oneway.training.sequences import Sequences
 from oneway.training.teach import Size, Teaching
 
 TABLE = by_direction(families(12, seed=3), {"forward_only": 8, "both_ways": 4}, seed=1)
@@ -74,5 +75,19 @@ def test_unknown_options_are_refused_by_name(tmp_path: Path):
 
 
 def test_every_option_has_one_place():
-    names = [field.name for part in (Teaching, Size, Lessons, Optimisation) for field in fields(part)]
-    assert len(names) == len(set(names))
+    for lessons in (Lessons, Sequences):
+        names = [field.name for part in (Teaching, Size, lessons, Optimisation) for field in fields(part)]
+        assert len(names) == len(set(names))
+
+
+def test_the_default_model_lies_beside_its_facts(tmp_path: Path):
+    taught = grow(tmp_path / "m", seed=3, steps=2, layers=1, width=8, heads=2, rows=4)
+    assert taught.teaching.lessons.rows == 4
+    facts = read_facts(tmp_path / "m" / "facts.jsonl", tmp_path / "m" / "relations.toml")
+    assert [(f.subject, f.relation, f.object) for f in facts] == [
+        (f.subject, f.relation, f.object) for f in athletes(seed=3)
+    ]
+    again = grow(tmp_path / "m", seed=3, steps=2, layers=1, width=8, heads=2, rows=4)
+    assert again.record == taught.record
+    with pytest.raises(ValueError, match="athletes"):
+        grow(tmp_path / "other", "boxers")
