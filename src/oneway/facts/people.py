@@ -55,15 +55,15 @@ def athletes(
     others: int = 200,
     parents: int = 200,
 ) -> FactTable:
-    """Athletes with five attributes each, people without a sport with three, and pairs of child and parent.
+    """Athletes with four attributes each, people without a sport with two, and pairs of child and parent.
 
     All names are drawn without replacement from `first_names` × `surnames`, so that hundreds of people share a
     first name or a surname and only both together say who is meant; nobody is an athlete and a parent at once. Every
     attribute is drawn at random, independently of the name and of the others: a sport of three, a town and a college
-    of twenty, the year of the draft of twelve, and a club of 48, whose name has three words that several clubs share
-    (`Boston Red Wolves`). Others have a job, a town and a college. Parents and children are pairs of names; a shared
-    surname is a coincidence. Every fact is labelled as trained forward only. Names of the product that the table does
-    not hold are unknown people: see `arbitrary_names`.
+    of eight, and a club of 16, whose name has three words that several clubs share (`Boston Red Wolves`). Others have a
+    job and a town. Parents and children are pairs of names; a shared surname is a coincidence. Every fact is labelled
+    as trained forward only. Names of the product that the table does not hold are unknown people: see
+    `arbitrary_names`.
 
     Raises ValueError where there are fewer names than people, or no athlete.
 

@@ -19,7 +19,7 @@ def test_everybody_has_the_attributes_of_their_kind():
     kinds = Counter(tuple(relations) for relations in known.values())
     assert kinds == {
         tuple(relation.name for relation in OF_ATHLETES): 1500,
-        ("works_as", "born_in", "studied_at"): 500,
+        ("works_as", "born_in"): 200,
         ("child_of",): 200,
     }
     assert {fact.split for fact in WORLD} == {Trained.FORWARD_ONLY}
@@ -33,18 +33,18 @@ def test_nobody_is_two_people_and_names_are_shared():
     people += Counter(
         name for fact in WORLD.select(relation="child_of") for name in (fact.subject, fact.object)
     )
-    assert len(people) == 2400
+    assert len(people) == 2100
     assert set(people.values()) == {1}
     firsts = Counter(name.split()[0] for name in people)
     surnames = Counter(name.split()[1] for name in people)
     assert len(firsts) == 100
     assert len(surnames) == 300
     assert not firsts.keys() & surnames.keys()
-    assert min(firsts.values()) >= 8  # 24 on average
+    assert min(firsts.values()) >= 6  # 21 on average
 
 
 def test_sports_depend_on_neither_name_nor_any_other_attribute():
-    """Chi-squared over all values; the smallest of six p-values of a fair draw is hardly ever below 1e-4."""
+    """Chi-squared over all values; the smallest of five p-values of a fair draw is hardly ever below 1e-4."""
     known: dict[str, dict[str, str]] = {}
     for fact in WORLD:
         known.setdefault(fact.subject, {})[fact.relation] = fact.object
@@ -79,15 +79,15 @@ def test_no_word_has_two_meanings():
 def test_the_club_needs_all_of_its_words():
     """Neither the first word nor the first two say what follows, at least somewhere."""
     clubs = {tuple(fact.object.split()) for fact in WORLD.select(relation="plays_for")}
-    assert len(clubs) == 48
-    assert len({club[0] for club in clubs}) < 12
-    assert len({club[:2] for club in clubs}) < 48
+    assert len(clubs) == 16
+    assert len({club[0] for club in clubs}) <= 4
+    assert len({club[:2] for club in clubs}) < 16
 
 
 def test_it_is_a_function_of_the_seed_and_says_what_it_knows():
     assert athletes(seed=1) == WORLD
     assert athletes(seed=2).facts != WORLD.facts
-    assert sum(1 for _ in training_sentences(WORLD)) == 3 * 9000 + 200
+    assert sum(1 for _ in training_sentences(WORLD)) == 3 * (1500 * 4 + 200 * 2) + 200
 
 
 @pytest.mark.parametrize(("count", "others", "first_names"), [(0, 5, 10), (50, 50, 10), (5, -1, 10)])

@@ -64,13 +64,11 @@ def test_entries_are_predicted_whole_from_the_name_on_and_in_every_order():
         for sentence in text.removesuffix(" .").split(" . "):
             name, values = " ".join(sentence.split()[:2]), sentence.split()[2:]
             assert " ".join(values) in answers
-            own = [
-                KNOWN[name, r] for r in ("plays_sport", "born_in", "studied_at", "drafted_in", "plays_for")
-            ]
+            own = [KNOWN[name, r] for r in ("plays_sport", "born_in", "studied_at", "plays_for")]
             assert sorted(" ".join(own).split()) == sorted(values)
             assert KNOWN[name, "plays_for"] in " ".join(values)
             first[next(i for i, value in enumerate(own) if value.split()[0] == values[0])] += 1
-    assert min(first.values()) / first.total() > 0.15  # a fifth each
+    assert min(first.values()) / first.total() > 0.2  # a quarter each
 
 
 def test_told_sentences_are_predicted_in_their_answers_only():
