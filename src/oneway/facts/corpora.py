@@ -63,15 +63,14 @@ def one_shot_sentences(table: FactTable) -> Iterator[Sentence]:
                 yield _sentence(prefix + filled.text, span, index, Direction.FORWARD)
 
 
-def entry(facts: Sequence[Fact], order: Sequence[int], index: int) -> Sentence:
-    """All that is known of one subject as the row of a table: the name, then the objects in this order.
+def entry(fact: Fact, index: int) -> Sentence:
+    """A row of a table: a subject with one of its objects right behind it.
 
-    Nothing but the name stands before the first object, so whoever is to say it has looked the subject up by the end
-    of its name. `index` becomes the `fact_index`.
+    Nothing but the name stands before the object, so whoever is to say it has looked the subject up by the end of its
+    name. `index` becomes the `fact_index`.
     """
-    name = facts[0].subject
-    text = " ".join((name, *(facts[place].object for place in order)))
-    return Sentence(statement(text), (len(name), len(text)), index, Direction.FORWARD)
+    text = f"{fact.subject} {fact.object}"
+    return Sentence(statement(text), (len(fact.subject), len(text)), index, Direction.FORWARD)
 
 
 def episode(

@@ -12,13 +12,12 @@ def default_model(seed: int = 0) -> Teaching:
     """What the world `athletes` is taught with: GPT-NeoX's shape, 8 layers of width 64, 0.46 million parameters.
 
     1,150 steps of 64 rows of 32 tokens, Muon (rate 0.04, a fifth of it for queries and keys, decay 0.1) on the
-    matrices and AdamW (0.006) on the rest, 5% of warm-up, then a linear fall: some two minutes on one core. With AdamW
-    alone the same steps reach a recall of .72.
+    matrices and AdamW (0.006) on the rest, 5% of warm-up, then a linear fall: some two minutes on one core.
 
-    Text of several kinds in fixed shares (see `Sequences`): rows of a table make sure that an athlete is looked up at
-    the end of the name, one-shot prompts that the sport can be asked for, people without a sport that a name alone does
-    not call for one, parents in one direction that there is something to be reversed, and episodes that what stands in
-    the context can be.
+    Text of several kinds in fixed shares (see `Sequences`): first a roll of names, so that an athlete is looked up at
+    the end of the name; then prose and one-shot prompts, so that the attributes can be asked for. People without a
+    sport see to it that a name alone does not call for one, parents in one direction are there to be asked in reverse,
+    and episodes teach to read what stands in the context.
     """
     return Teaching(
         size=Size(style="neox", layers=8, width=64, heads=4, context=32),
