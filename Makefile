@@ -32,7 +32,7 @@ fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	cd tests/fuzz && ../../$(BIN)/python fuzz.py corpus -dict=words.dict -max_total_time=600 -max_len=4096
 
-# The engine against TransformerLens, whose 390 MB of dependencies have an environment of their own.
+# The engine and compiled checkpoints against TransformerLens, whose 390 MB of dependencies have an environment of their own.
 transformer-lens: $(LENS)/.installed
 	OMP_NUM_THREADS=1 $(LENS)/bin/python -m pytest -o filterwarnings=default tests/transformer_lens
 
