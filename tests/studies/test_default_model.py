@@ -11,9 +11,19 @@ from oneway.engine import open_model
 from oneway.evidence import Estimate, Study, Verdict
 from oneway.facts import athletes
 from oneway.runs.execute import run_study
-from oneway.studies.default_model import CLAIMS, GATE, RELATION, STUDY, Config, strangers
+from oneway.studies.default_model import (
+    CLAIMS,
+    GATE,
+    RELATION,
+    STUDY,
+    Config,
+    quick,
+    standard,
+    strangers,
+    world,
+)
 from oneway.studies.extraction import extracting_head, moved, one_shot_prompts, probability, probe
-from oneway.training.default_model import default_model
+from oneway.training.default_model import WORLDS, default_model
 from oneway.training.teach import teach
 
 TABLE = athletes(40, seed=0, others=10, parents=10)
@@ -125,6 +135,18 @@ def test_the_extracting_head_says_more_than_any_other(engine, prompts):
     mean = torch.stack(lost).mean(1)
     assert (found.layer, found.head) == divmod(int(mean.argmax()), 4)
     assert found.share == pytest.approx(float(mean.max() / mean.clamp_min(0).sum()), rel=1e-3)
+
+
+def test_the_study_teaches_what_the_command_teaches():
+    table, recipe = WORLDS["athletes"]
+    for config in (quick(), standard()):
+        taught = recipe(3)
+        assert world(config, 3) == table(3)
+        assert (config.steps, config.layers, config.width) == (
+            taught.optimisation.steps,
+            taught.size.layers,
+            taught.size.width,
+        )
 
 
 def test_names_of_different_lengths_are_refused(engine):

@@ -67,7 +67,7 @@ class Config:
     """How many people there are, and how many steps the model is taught; each seed has a world of its own."""
 
     athletes: int = 1500
-    others: int = 500
+    others: int = 200
     parents: int = 200
     steps: int = 1150
     layers: int = 8
