@@ -19,9 +19,10 @@ ALLOWED = {
     "models": {"evidence", "facts"},
     "engine": {"evidence", "facts", "models", "report"},
     "compiler": {"evidence", "facts", "models", "report"},
+    "anatomy": {"evidence", "engine", "facts", "models", "report"},
     "training": {"evidence", "engine", "facts", "models", "report"},
     "recall": {"evidence", "engine", "facts", "models", "report"},
-    "studies": {"evidence", "engine", "facts", "models", "report", "runs", "training", "recall"},
+    "studies": {"evidence", "engine", "facts", "models", "report", "runs", "training", "recall", "anatomy"},
 }
 NO_TORCH = ("facts", "evidence", "report", "runs")
 TOP = {"api", "cli", "__init__", "__main__"}
