@@ -30,6 +30,7 @@ class Asked:
 
     facts: tuple[Fact, ...]
     tokens: Int[Tensor, "fact pos"]
+    front: int  # how many tokens the tokenizer puts in front (a BOS)
     name: range
     answers: Int[Tensor, " answer"]
     labels: tuple[str, ...]
@@ -44,6 +45,13 @@ class Asked:
     def last(self) -> int:
         """The position after which the answer is said."""
         return self.tokens.shape[1] - 1
+
+    @property
+    def alone(self) -> Int[Tensor, "fact short"]:
+        """The name without context, behind what the tokenizer puts in front."""
+        return torch.cat(
+            (self.tokens[:, : self.front], self.tokens[:, self.name.start : self.name.stop]), dim=1
+        )
 
     @property
     def right_token(self) -> Int[Tensor, " fact"]:
@@ -115,6 +123,7 @@ def ask(
         for subject, own in answers_of.items()
         if len({first.get((subject, o)) for o in own} - {None}) > 1
     }
+    front = _in_front(tokenizer)
     groups = []
     for (_, name), group in sorted(rows.items(), key=lambda item: -len(item[1])):
         kept = {
@@ -129,7 +138,7 @@ def ask(
                 len(kept)
             )
             continue
-        groups.append(_asked(list(kept.values()), name))
+        groups.append(_asked(list(kept.values()), name, front))
     notes = tuple(f"{count} facts not asked: {reason}" for reason, count in left_out.items() if count)
     if not groups:
         raise TooFewFacts(
@@ -166,13 +175,10 @@ def _read(tokenizer: PreTrainedTokenizerBase, prefix: str, filled: Sequence[Fill
     if not filled:
         return []
     unknown = {tokenizer.unk_token_id} - {None}
-    prompts = [prefix + one.text[: one.object[0]].removesuffix(" ") for one in filled]
-    whole = tokenizer([prefix + one.text[: one.object[1]] for one in filled])["input_ids"]
-    own = tokenizer(prompts, return_offsets_mapping=True)
+    own = _tokens(tokenizer, [prefix + one.text[: one.object[0]].removesuffix(" ") for one in filled])
+    whole = _tokens(tokenizer, [prefix + one.text[: one.object[1]] for one in filled])
     found: list[_Read | str] = []
-    for one, ids, offsets, all_ids in zip(
-        filled, own["input_ids"], own["offset_mapping"], whole, strict=True
-    ):
+    for one, (ids, offsets), (all_ids, _) in zip(filled, own, whole, strict=True):
         start, end = (len(prefix) + edge for edge in one.subject)
         at = [i for i, (low, high) in enumerate(offsets) if high > start and low < end and high > low]
         if all_ids[: len(ids)] != ids or len(all_ids) == len(ids):
@@ -186,7 +192,28 @@ def _read(tokenizer: PreTrainedTokenizerBase, prefix: str, filled: Sequence[Fill
     return found
 
 
-def _asked(group: list[tuple[Fact, list[int], int]], name: range) -> Asked:
+def _tokens(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str]
+) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    """The tokens of texts and their places, without what the tokenizer puts behind (an end of sequence)."""
+    read = tokenizer(texts, return_offsets_mapping=True, return_special_tokens_mask=True)
+    found = []
+    for ids, offsets, special in zip(
+        read["input_ids"], read["offset_mapping"], read["special_tokens_mask"], strict=True
+    ):
+        length = len(ids)
+        while length and special[length - 1]:
+            length -= 1
+        found.append((ids[:length], offsets[:length]))
+    return found
+
+
+def _in_front(tokenizer: PreTrainedTokenizerBase) -> int:
+    special = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+    return special.index(0)
+
+
+def _asked(group: list[tuple[Fact, list[int], int]], name: range, front: int) -> Asked:
     labels: dict[int, dict[str, None]] = defaultdict(dict)
     for fact, _, answer in group:
         labels[answer][fact.object] = None
@@ -194,6 +221,7 @@ def _asked(group: list[tuple[Fact, list[int], int]], name: range) -> Asked:
     return Asked(
         facts=tuple(fact for fact, _, _ in group),
         tokens=torch.tensor([prompt for _, prompt, _ in group]),
+        front=front,
         name=name,
         answers=torch.tensor(list(order)),
         labels=tuple(" / ".join(names) for names in labels.values()),
