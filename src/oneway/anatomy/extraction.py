@@ -43,7 +43,7 @@ class Effects:
 
     @property
     def share_of_top_head(self) -> float:
-        """The strongest head's part of all that heads say for the answer: the largest mean over the positive ones' sum."""
+        """The largest mean effect of a head over the sum of all positive ones."""
         mean = self.heads.mean(-1).clamp_min(0)
         return float(mean.max() / mean.sum()) if mean.sum() > 0 else float("nan")
 
