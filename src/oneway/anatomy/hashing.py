@@ -193,9 +193,9 @@ def orthogonal_remainder(
     """F16: the attribute neuron's input direction on what of each name's residual stream is orthogonal to all others'.
 
     The AUC seems to say that the neuron fires on what is a name's own. The null says why it misleads: names simulated
-    as a direction that they share (as strong as it is measured to be) plus noise of the measured covariance hold nothing
-    of their own, and give the same, since noisy samples need not span what they share. Source: post 3, which withdrew
-    the test for this reason.
+    as a direction that they share (as strong as it is measured to be) plus noise of the measured covariance hold
+    nothing of their own, and give the same, since noisy samples need not span what they share. Source: post 3, which
+    withdrew the test for this reason.
 
     Each remainder is taken by ridge-free least squares on the other names; where there are more names than dimensions
     nothing is left of any, and the AUC is NaN with an infinite interval.
