@@ -25,7 +25,7 @@ from oneway.evidence.estimate import Estimate, over_facts
 def neuron_changes(
     engine: Engine, asked: Asked, layers: Sequence[int]
 ) -> Float[Tensor, "neuron_of_layers fact"]:
-    """How far log p(right), in nats, changes when a neuron is mean-ablated on the name's last token: for each neuron."""
+    """How far log p(right), in nats, changes when a neuron is mean-ablated on the name's last token, one by one."""
     readout = LogProbability(answer=asked.right_token)
     return torch.cat(
         [neuron_effects(engine, asked.tokens, layer, asked.final, readout).change for layer in layers]
@@ -197,8 +197,8 @@ def _scale(engine: Engine, resid: Tensor) -> Tensor:
 def _right_of(asked: Asked, names: Names) -> Tensor:
     """The right answers of the known names in the order of `names.known.nonzero()`."""
     table = torch.full(names.known.shape, -1)
-    first = torch.searchsorted(names.firsts, asked.tokens[:, asked.name.start])
-    last = torch.searchsorted(names.lasts, asked.tokens[:, asked.name.start + 1])
+    first = torch.searchsorted(names.firsts, asked.tokens[:, asked.name.start].contiguous())
+    last = torch.searchsorted(names.lasts, asked.tokens[:, asked.name.stop - 1].contiguous())
     table[first, last] = asked.right
     return table[names.known]
 
