@@ -12,6 +12,7 @@ import polars as pl
 import torch
 from jaxtyping import Bool, Float, Int
 from scipy.stats import rankdata
+from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from oneway.anatomy.asked import Asked
@@ -80,7 +81,8 @@ def probes_through(
 def norms(engine: Engine, names: Names, *, most: int = 2000, seed: int = 0) -> pl.DataFrame:
     """F14: the norm of every MLP's output on the last token of known names, over that on unknown pairs of their parts.
 
-    Each known name is divided by the mean of up to `most` unknown ones. Claim: above 1.
+    Each known name is divided by the mean of up to `most` unknown ones; where an MLP writes nothing for unknown names
+    the ratio stops at a million. Claim: above 1.
     """
     rng = np.random.default_rng(seed)
     known, unknown = names.known.nonzero(), (~names.known).nonzero()
@@ -88,7 +90,8 @@ def norms(engine: Engine, names: Names, *, most: int = 2000, seed: int = 0) -> p
     own, other = (
         residuals(engine, names.tokens(pairs), -1, kind="mlp_out").norm(dim=-1) for pairs in (known, unknown)
     )
-    return interval_table((own / other.mean(0)).T, ("layer",), "ratio")
+    below = other.mean(0).clamp_min(1e-6 * own.mean(0)).clamp_min(1e-30)
+    return interval_table((own / below).T, ("layer",), "ratio")
 
 
 def broken_linearity(
@@ -206,11 +209,13 @@ def orthogonal_remainder(
     rng = torch.Generator().manual_seed(seed)
     shared = x[has].mean(0) - x[~has].mean(0)
     noise = x - torch.where(has[:, None], x[has].mean(0), x[~has].mean(0))
-    _, spread, axes = torch.linalg.svd(noise, full_matrices=False)
+    # Shrunk towards a sphere: the sample covariance has no length in directions that the samples happen not to span.
+    covariance = torch.from_numpy(LedoitWolf().fit(noise.numpy()).covariance_)
+    root = torch.linalg.cholesky(covariance)
     found = []
     for _ in range(simulations):
-        drawn = torch.randn(len(x), len(spread), generator=rng, dtype=torch.float64)
-        simulated = drawn * spread / len(x) ** 0.5 @ axes + has[:, None] * shared
+        drawn = torch.randn(x.shape, generator=rng, dtype=torch.float64)
+        simulated = drawn @ root.T + has[:, None] * shared
         found.append(_remainder_auc(simulated - simulated.mean(0), d, has)[0])
     return Orthogonal(measured, over_seeds(found, "AUC"), explained)
 
