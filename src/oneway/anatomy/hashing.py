@@ -25,6 +25,8 @@ from oneway.engine.workloads import residuals
 from oneway.evidence.estimate import Estimate, over_seeds
 from oneway.models.decoder_weights import DecoderWeights
 
+FEWEST_QUADRUPLES = 20
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Names:
@@ -143,8 +145,10 @@ def _quadruples(
         found.append(np.array([a, b, c, d, e, f]))
         if len(found) == count:
             break
-    if len(found) < 20:
-        raise ValueError("the names share too few parts to be swapped: fewer than 20 quadruples were found")
+    if len(found) < FEWEST_QUADRUPLES:
+        raise ValueError(
+            f"the names share too few parts to be swapped: fewer than {FEWEST_QUADRUPLES} quadruples were found"
+        )
     return torch.from_numpy(np.stack(found)).transpose(0, 1)
 
 
