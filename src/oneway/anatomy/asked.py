@@ -88,8 +88,11 @@ def ask(
     *,
     template: int = 0,
     one_shot: int | None = None,
+    said: int = 0,
 ) -> Questions:
     """Put the facts of a relation as questions, by one of its forward templates and, if wanted, a one-shot prefix.
+
+    With `said`, the prompt goes on with so many tokens of the right answer and asks for the next one.
 
     A fact is left out, and noted, where its name stands for two entities (several answers that differ in their first
     token), where a token reaches over the edge of its name or of the prompt, or where it holds a token that the model
@@ -112,7 +115,7 @@ def ask(
         )
     left_out: Counter[str] = Counter()
     rows: dict[tuple[int, range], list[tuple[Fact, list[int], int]]] = defaultdict(list)
-    for fact, read in zip(facts, _read(tokenizer, prefix, filled), strict=True):
+    for fact, read in zip(facts, _read(tokenizer, prefix, filled, said), strict=True):
         if isinstance(read, str):
             left_out[read] += 1
         else:
@@ -170,7 +173,9 @@ class _Read:
     answer: int
 
 
-def _read(tokenizer: PreTrainedTokenizerBase, prefix: str, filled: Sequence[Filled]) -> list[_Read | str]:
+def _read(
+    tokenizer: PreTrainedTokenizerBase, prefix: str, filled: Sequence[Filled], said: int
+) -> list[_Read | str]:
     """The tokens of every prompt, or why it cannot be asked."""
     if not filled:
         return []
@@ -185,10 +190,13 @@ def _read(tokenizer: PreTrainedTokenizerBase, prefix: str, filled: Sequence[Fill
             found.append("a token reaches over the end of the prompt")
         elif not at or offsets[at[-1]][1] > end or offsets[at[0]][0] < start - 1:
             found.append("a token reaches over the edge of the name")
-        elif unknown & {*ids, all_ids[len(ids)]}:
+        elif len(all_ids) <= len(ids) + said:
+            found.append(f"its answer has no token after {said}")
+        elif unknown & {*all_ids[: len(ids) + said + 1]}:
             found.append("it holds a word that the model does not know")
         else:
-            found.append(_Read(ids, range(at[0], at[-1] + 1), all_ids[len(ids)]))
+            end = len(ids) + said
+            found.append(_Read(all_ids[:end], range(at[0], at[-1] + 1), all_ids[end]))
     return found
 
 

@@ -204,16 +204,23 @@ def subspace_patching(engine: Engine, asked: Asked, head: Head, *, seed: int = 0
         "random": change @ random @ random.T,
         "all but probe": change - change @ basis @ basis.T,
     }
-    answers = Logits(answers=asked.answers.expand(len(asked), -1))
     patches = [Patch(at, resid + added) for added in kinds.values()]
-    said = engine.effects(asked.tokens, patches, answers).patched.argmax(-1).cpu()
-    theirs = asked.right[source]
+    return swapped(engine, asked, patches, list(kinds), source)
+
+
+def swapped(
+    engine: Engine, asked: Asked, patches: Sequence[Patch], names: Sequence[str], source: Sequence[int]
+) -> dict[str, Swapped]:
+    """How often each patch makes the model give the answer of the fact that its values are from, and its own."""
+    answers = Logits(answers=asked.answers.expand(len(asked), -1))
+    said: Int[Tensor, "patch fact"] = engine.effects(asked.tokens, patches, answers).patched.argmax(-1).cpu()
+    theirs = asked.right[list(source)]
     return {
-        kind: Swapped(
+        name: Swapped(
             over_facts((one == theirs).double().numpy(), "probability"),
             over_facts((one == asked.right).double().numpy(), "probability"),
         )
-        for kind, one in zip(kinds, said, strict=True)
+        for name, one in zip(names, said, strict=True)
     }
 
 
