@@ -3,7 +3,7 @@
     python benchmarks/engine.py speed                     a Pythia-70m shape: W1 to W6, 5 interleaved repeats
     python benchmarks/engine.py speed --shape gpt2-small  or llama; --fewer 4 takes a quarter of prompts, neurons, names
     python benchmarks/engine.py memory                    W1 over 10,000 prompts, W6 over 300 × 1,000 names
-    python benchmarks/engine.py growth                    seconds against prompts and sites, over a factor of 16
+    python benchmarks/engine.py growth --plot cost.png    seconds against prompts and sites, over a factor of 16
     python benchmarks/engine.py proof                     a Pythia-410m shape
 
 Prompts have 12 tokens, of which the name's are the third to the fifth; the others are the same in all. Weights are
@@ -24,6 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -395,8 +396,8 @@ def memory() -> bool:
     return met
 
 
-def growth() -> bool:
-    """Seconds for 1, 4 and 16 times the prompts, and the sites patched."""
+def growth(plot: Path | None) -> bool:
+    """Seconds for 1 to 16 times the prompts, and the sites patched."""
     torch.set_num_threads(1)
     engine = Engine(Prepared(*read_decoder(shaped("pythia-70m"))))
     nats, met = (lambda n: LogProbability(answer=torch.arange(n))), True
@@ -404,15 +405,37 @@ def growth() -> bool:
         "prompts": lambda n: residuals(engine, prompts(256 * n), NAME),
         "sites": lambda n: neuron_effects(engine, prompts(8), 1, NAME, nats(8), neurons=range(64 * n)),
     }
+    found: dict[str, dict[int, float]] = {}
     for what, call in calls.items():
         call(1)
-        seconds = {
+        found[what] = seconds = {
             n: min(cpu_seconds(lambda n=n, call=call: call(n)) for _ in range(3)) for n in (1, 2, 4, 8, 16)
         }
         met &= seconds[16] / seconds[1] <= 16 * 1.2
         row = {"times": list(seconds), "seconds": [round(s, 3) for s in seconds.values()]}
         print(json.dumps({"against": what, **row}), flush=True)
+    if plot is not None:
+        drawn(found, plot)
     return met
+
+
+def drawn(found: dict[str, dict[int, float]], plot: Path) -> None:
+    """Cost against work, with the straight line through the first point."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    units = {"prompts": "prompts, W1", "sites": "neurons ablated, W4"}
+    steps = {"prompts": 256, "sites": 64}
+    for axes, (what, seconds) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
+        x = [steps[what] * n for n in seconds]
+        axes.plot(x, [n * seconds[1] for n in seconds], "--", color="grey", label="in proportion")
+        axes.plot(x, list(seconds.values()), "o-", label="measured")
+        axes.set_xlabel(units[what])
+        axes.set_ylabel("CPU seconds")
+        axes.set_ylim(bottom=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].legend(frameon=False)
+    figure.savefig(plot, dpi=150)
 
 
 def proof() -> bool:
@@ -435,6 +458,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=("pythia-70m", "gpt2-small", "llama"), default="pythia-70m")
     parser.add_argument("--fewer", type=int, default=1, help="divides prompts, neurons and names")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--plot", type=Path, help="where growth is drawn")
     parser.add_argument("--workloads", nargs="+", default=["W1", "W2", "W3", "W4", "W5", "W6"])
     options = parser.parse_args()
     if options.part == "memory-of":
@@ -443,7 +467,7 @@ def main() -> None:
     parts = {
         "speed": lambda: speed(options.shape, options.fewer, options.repeats, options.workloads),
         "memory": memory,
-        "growth": growth,
+        "growth": lambda: growth(options.plot),
         "proof": proof,
     }
     sys.exit(0 if parts[options.part]() else 1)
