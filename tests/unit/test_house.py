@@ -22,7 +22,18 @@ ALLOWED = {
     "anatomy": {"evidence", "engine", "facts", "models", "report"},
     "training": {"evidence", "engine", "facts", "models", "report"},
     "recall": {"evidence", "engine", "facts", "models", "report"},
-    "studies": {"evidence", "engine", "facts", "models", "report", "runs", "training", "recall", "anatomy"},
+    "studies": {
+        "anatomy",
+        "compiler",
+        "evidence",
+        "engine",
+        "facts",
+        "models",
+        "report",
+        "runs",
+        "training",
+        "recall",
+    },
 }
 NO_TORCH = ("facts", "evidence", "report", "runs")
 TOP = {"api", "cli", "__init__", "__main__"}

@@ -9,6 +9,7 @@ STUDIES = {
     "bilinear": "oneway.studies.bilinear",
     "celebrities": "oneway.studies.celebrities",
     "chain": "oneway.studies.chain",
+    "compiled": "oneway.studies.compiled",
     "default-model": "oneway.studies.default_model",
     "gradients": "oneway.studies.gradients",
     "identities": "oneway.studies.identities",
