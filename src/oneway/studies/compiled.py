@@ -1,7 +1,7 @@
 """The lookup circuit of Nanda's thread, written into weights: A→B is recalled exactly, B→A only where the table states
 it.
 
-A random table of people: names of one to three words that share them, three relations, answers of one to three words.
+A random table of people: names of one to three words that share them (parents two), three relations, answers of one to three words.
 Some of the children's parents are also stated the other way round, in the words of the reverse question; of these the
 reverse is known, of the others it must not be. The table is compiled in both architectures, a neuron for every fact,
 and the plain checkpoint is asked through greedy `generate`. Then each part of the circuit that `circuit.json` names is
@@ -161,16 +161,18 @@ def random_people(config: Config, seed: int) -> tuple[FactTable, set[int]]:
     rng = np.random.default_rng(seed)
     words = invented_words(config.words, rng)
 
-    def names(count: int, taken: set[str]) -> list[str]:
+    def names(count: int, taken: set[str], shortest: int = 1, longest: int = 3) -> list[str]:
         found: dict[str, None] = {}
         while len(found) < count:
-            name = " ".join(rng.choice(words, int(rng.integers(1, 4)), replace=False))
+            name = " ".join(rng.choice(words, int(rng.integers(shortest, longest + 1)), replace=False))
             if name not in taken:
                 found[name] = None
         return list(found)
 
     children = names(config.facts, set())
-    parents = names(config.facts, set(children))
+    parents = names(
+        config.facts, set(children), 2, 2
+    )  # none ends in another one, whose reverse may be stated
     towns = names(config.facts, set())
     facts = [Fact(child, "child", parent) for child, parent in zip(children, parents, strict=True)]
     facts += [Fact(child, "town", town) for child, town in zip(children, towns, strict=True)]
