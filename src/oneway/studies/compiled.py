@@ -1,12 +1,12 @@
 """The lookup circuit of Nanda's thread, written into weights: A→B is recalled exactly, B→A only where the table states
 it.
 
-A random table of people: names of one to three words that share them (parents two), three relations, answers of one to three words.
-Some of the children's parents are also stated the other way round, in the words of the reverse question; of these the
-reverse is known, of the others it must not be. The table is compiled in both architectures, a neuron for every fact,
-and the plain checkpoint is asked through greedy `generate`. Then each part of the circuit that `circuit.json` names is
-taken out by a plain hook that sets its output to zero, and every question is asked again: exact greedy answers, the
-end after them included.
+A random table of people: names of one to three words that share them (parents two), three relations, answers of one to
+three words. Some of the children's parents are also stated the other way round, in the words of the reverse question; of
+these the reverse is known, of the others it must not be. The table is compiled in both architectures, a neuron for every
+fact, and the plain checkpoint is asked through greedy `generate`. Then each part of the circuit that `circuit.json` names
+is taken out by a plain hook that sets its output to zero, and every question is asked again: exact greedy answers, the end
+after them included.
 
 Source: Nanda 2023, thread on asymmetric lookup (N1, N2). Nothing is trained; the seeds draw tables.
 """
@@ -396,9 +396,12 @@ def _draw_circuit(axes: "Axes", units: pl.DataFrame) -> None:
         )
     shown_tokens = [token.replace("▁", " ") for token in tokens]
     axes.set_xticks(range(len(tokens)), shown_tokens, rotation=40, ha="right", fontsize=8)
-    axes.set(ylabel="block", xlim=(-0.6, len(tokens) - 0.4))
+    blocks = int(units["layer"].drop_nulls().to_numpy().max())
+    axes.set(
+        ylabel="block", xlim=(-0.6, len(tokens) - 0.4), ylim=(-0.6, blocks + 0.6), yticks=range(blocks + 1)
+    )
     axes.set_title("The circuit of one fact: heads are arrows, neurons dots", loc="left", fontsize=10)
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
 
 
