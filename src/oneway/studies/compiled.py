@@ -1,12 +1,12 @@
 """The lookup circuit of Nanda's thread, written into weights: A→B is recalled exactly, B→A only where the table states
 it.
 
-A random table of people: names of one to three words that share them (parents two), three relations, answers of one to
-three words. Some of the children's parents are also stated the other way round, in the words of the reverse question; of
-these the reverse is known, of the others it must not be. The table is compiled in both architectures, a neuron for every
-fact, and the plain checkpoint is asked through greedy `generate`. Then each part of the circuit that `circuit.json` names
-is taken out by a plain hook that sets its output to zero, and every question is asked again: exact greedy answers, the end
-after them included.
+A random table of people: names of one to three words that share them (parents two), three relations, answers of one
+to three words. Some of the children's parents are also stated the other way round, in the words of the reverse
+question; of these the reverse is known, of the others it must not be. The table is compiled in both architectures,
+a neuron for every fact, and the plain checkpoint is asked through greedy `generate`. Then each part of the circuit
+that `circuit.json` names is taken out by a plain hook that sets its output to zero, and every question is asked
+again: exact greedy answers, the end after them included.
 
 Source: Nanda 2023, thread on asymmetric lookup (N1, N2). Nothing is trained; the seeds draw tables.
 """
