@@ -39,8 +39,16 @@ def test_every_workload_is_shown_in_at_most_ten_lines():
         assert f"workloads.{name}(" in PAGE
 
 
+def script(name: str):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_the_table_is_what_check_says():
-    spec = importlib.util.spec_from_file_location("compatibility", DOCS / "compatibility.py")
-    compatibility = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(compatibility)
-    assert compatibility.with_table(PAGE) == PAGE, "run docs/compatibility.py"
+    assert script("compatibility").with_table(PAGE) == PAGE, "run docs/compatibility.py"
+
+
+def test_the_speeds_are_what_the_benchmarks_printed():
+    assert script("speed").with_speeds(PAGE) == PAGE, "run docs/speed.py"
