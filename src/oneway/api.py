@@ -266,7 +266,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path) -> Path:
 
 def _finished(path: str | Path) -> "Run":
     """A finished run as its folder holds it. Raises RunError where record or tables are missing or broken."""
-    from oneway.report import Run
+    from oneway.report import Run, read_dissection
     from oneway.runs.directory import RunDirectory
 
     directory = RunDirectory(Path(path))
@@ -277,6 +277,7 @@ def _finished(path: str | Path) -> "Run":
         rows=tables.get("per_fact"),
         curves=tables.get("curves"),
         skipped=tables.get("skipped"),
+        dissection=read_dissection(directory.path),
         folder=directory.path,
     )
 

@@ -3,9 +3,11 @@
 import math
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 SIGNIFICANT = 7  # a 32-bit float has no more
+ARRAY = 3  # what a picture can show
 
 
 def packed(rows: pl.DataFrame) -> dict[str, Any]:
@@ -15,6 +17,16 @@ def packed(rows: pl.DataFrame) -> dict[str, Any]:
     digits, and what is not finite is null; truth values are 1, 0 and −1; lists are joined with " | ".
     """
     return {"length": rows.height, "columns": [_column(series) for series in rows.get_columns()]}
+
+
+def packed_array(array: np.ndarray) -> dict[str, Any]:
+    """An array of numbers of any shape: its shape, and its values in a row.
+
+    Three significant digits, as many as a picture shows; what is not finite is null.
+    """
+    values = pl.Series(array.ravel())
+    whole = values.dtype.is_integer()
+    return {"shape": list(array.shape), "values": values.to_list() if whole else _rounded(values, ARRAY)}
 
 
 def _column(series: pl.Series) -> dict[str, Any]:
@@ -42,8 +54,8 @@ def _column(series: pl.Series) -> dict[str, Any]:
     }
 
 
-def _rounded(series: pl.Series) -> list[float | None]:
-    rounded = series.cast(pl.Float64).round_sig_figs(SIGNIFICANT).to_list()
+def _rounded(series: pl.Series, digits: int = SIGNIFICANT) -> list[float | None]:
+    rounded = series.cast(pl.Float64).round_sig_figs(digits).to_list()
     return [x if x is not None and math.isfinite(x) else None for x in rounded]
 
 

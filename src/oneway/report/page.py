@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -27,12 +27,16 @@ _PICTURES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What the page shows of one run: its record, the tables that it has, and where its figures lie."""
+    """What the page shows of one run: its record, the tables that it has, and where its figures lie.
+
+    `dissection` is what `Dissection.content` gives, or `read_dissection` finds in a run's folder.
+    """
 
     record: RunRecord
     rows: "pl.DataFrame | None" = None
     curves: "pl.DataFrame | None" = None
     skipped: "pl.DataFrame | None" = None
+    dissection: Mapping[str, Any] | None = None
     folder: Path | None = None
 
 
@@ -104,6 +108,7 @@ def _content(run: Run) -> dict[str, Any]:
         "rows": None if run.rows is None else packed(run.rows),
         "curves": None if run.curves is None else packed(run.curves),
         "skipped": None if run.skipped is None else packed(run.skipped),
+        "dissection": run.dissection,
         "figures": list(_figures(run)),
     }
 
