@@ -14,8 +14,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, gelu, one_hot
 
-from oneway.compiler.refusal import CompileError
-
 ENOUGH, GOOD = (
     0.05,
     0.1,
@@ -29,7 +27,6 @@ _EVERY, _MINING = (
 _HOPELESS = 400  # the step at which a layer that has not half of the names is given up
 _BETA, _MARGIN = 15.0, 0.2
 _RIDGE = 0.1  # over the mean square of the activations
-_GROWTH = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,32 +77,6 @@ class Fitted:
 
     def hidden(self, inputs: Float[Tensor, "name input"]) -> Float[Tensor, "name neuron"]:
         return gelu(inputs @ self.w_in + self.bias, approximate=self.approximate)
-
-
-def fit_or_grow(
-    examples: Examples, neurons: int, besides: int, given: bool, approximate: str, seed: int
-) -> Fitted:
-    """The layer of `neurons` neurons; where they cannot know all, a quarter more, and so on.
-
-    Raises CompileError where `neurons` were given and are too few, with a number that would do, `besides` others in
-    their block.
-    """
-    size = neurons
-    while True:
-        fitted = fit(examples, size, approximate, seed)
-        if fitted.lead >= ENOUGH or size > 4 * len(examples.inputs) + 64:
-            break
-        size = int(size * _GROWTH) + 1
-    if fitted.lead < ENOUGH:
-        raise CompileError(["no number of neurons answers this table: its names are too much alike"])
-    if given and size > neurons:
-        raise CompileError(
-            [
-                f"{neurons + besides} neurons in a block are too few: the smallest found that would do is "
-                f"{size + besides}"
-            ]
-        )
-    return fitted
 
 
 def fit(examples: Examples, neurons: int, approximate: str, seed: int) -> Fitted:

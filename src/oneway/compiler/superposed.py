@@ -5,6 +5,7 @@ many neurons as the one that knows. A name is the whole run of name words that e
 stop at any other word, and the neurons are silent where no name word stands.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from oneway.compiler.circuit import Bank, Circuit, Head, Role, put
 from oneway.compiler.codes import Alphabet
 from oneway.compiler.decoys import WIDTH as DECOY_WIDTH
 from oneway.compiler.decoys import add_decoys
-from oneway.compiler.fitting import Examples, Fitted, fit_or_grow, outputs, ridge, right_values
+from oneway.compiler.fitting import ENOUGH, Examples, Fitted, fit, outputs, ridge, right_values
 from oneway.compiler.front import REACH, Front
 from oneway.compiler.knowledge import Knowledge
 from oneway.compiler.lookup import Lookup
@@ -31,6 +32,8 @@ from oneway.compiler.tokenizer import BOS, word_of
 WIDTH = 64  # of the codes of words, in names and in answers
 HASH_GAIN, HASH_THRESHOLD = 3.0, 2.0
 HASH_LENGTH = 2.0  # of a hash code, root mean square
+LOOKUP_BLOCKS = 3  # that look hash codes up: blocks that only read and move cost as many neurons
+GROWTH = 1.25  # of blocks that cannot know all
 WEAK = 0.15  # the mean value of a right word that `partial-hash` writes early; END has ½
 
 
@@ -87,14 +90,20 @@ class Ground:
         """What is left of a block's neurons for a stage of the lookup."""
         return neurons - sum(len(bank) for at, bank in self.asking if at == self.knowing + stage)
 
-    def neurons(self, capacity: Capacity, default: float) -> int:
-        """Neurons of a block: as many as are given, else so many for each fact that all blocks together have them."""
-        if capacity.neurons is not None:
-            return capacity.neurons
-        facts = len(self.front.lookup.entries)
-        each = default if capacity.neurons_per_fact is None else capacity.neurons_per_fact
-        least = 4 + max(len(bank) for _, bank in self.asking)
-        return max(int(each * facts / len(self.circuit.layers)), least)
+    def least(self) -> int:
+        """Neurons of a block with which every stage has one at least."""
+        return 1 + max(len(bank) for _, bank in self.asking)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was fitted in blocks of a size, and for which ground; `hashing` is the layer before, where there is one."""
+
+    ground: Ground
+    knowledge: Knowledge
+    examples: Examples
+    fitted: Fitted
+    hashing: Fitted | None = None
 
 
 def single_step(lookup: Lookup, capacity: Capacity, architecture: str) -> Circuit:
@@ -105,24 +114,22 @@ def single_step(lookup: Lookup, capacity: Capacity, architecture: str) -> Circui
     ground = Ground.of(lookup, capacity, architecture, 1)
     knowledge = Knowledge.of(lookup, ground.front, ground.back)
     examples = knowledge.examples(capacity.seed)
-    neurons = ground.neurons(capacity, 0.25)
-    fitted = _fitted(examples, ground, neurons, 0, capacity, architecture)
-    stages = [
-        Stage(
-            Role.LOOKUP,
-            _name_reads(ground, fitted.w_in),
-            fitted.bias,
-            _slot_writes(ground, knowledge, fitted.w_out),
-            knowledge.lost(examples, fitted),
-        )
-    ]
-    return _whole(ground, knowledge, examples, fitted, stages, capacity)
+
+    def attempt(neurons: int) -> Known:
+        fitted = fit(examples, ground.room(neurons, 0), _gelu(architecture), capacity.seed)
+        return Known(ground, knowledge, examples, fitted)
+
+    known = _smallest(attempt, ground, lookup, capacity, 0.25)
+    writes = _slot_writes(ground, knowledge, known.fitted.w_out)
+    lost = knowledge.lost(examples, known.fitted)
+    stage = Stage(Role.LOOKUP, _name_reads(ground, known.fitted.w_in), known.fitted.bias, writes, lost)
+    return _whole(known, [stage], capacity)
 
 
 def hash_and_lookup(lookup: Lookup, capacity: Capacity, architecture: str) -> Circuit:
-    """Two layers: a random one that breaks the linear structure of names, and one that looks its codes up.
+    """A random layer that breaks the linear structure of names, then neurons that look its codes up.
 
-    Every channel has neurons of its own in the second. Raises CompileError as `single_step` does.
+    Every channel has neurons of its own among these. Raises CompileError as `single_step` does.
     """
     return _hashed(lookup, capacity, architecture, 0.0)
 
@@ -133,48 +140,62 @@ def partial_hash(lookup: Lookup, capacity: Capacity, architecture: str) -> Circu
 
 
 def _hashed(lookup: Lookup, capacity: Capacity, architecture: str, weak: float) -> Circuit:
-    ground = Ground.of(lookup, capacity, architecture, 2)
-    neurons = ground.neurons(capacity, 0.5)
-    if ground.room(neurons, 0) < 1:
-        raise CompileError([f"{neurons} neurons in a block are too few to find where a question ends"])
-    ground = Ground.of(lookup, capacity, architecture, 2, ground.room(neurons, 0))
-    knowledge = Knowledge.of(lookup, ground.front, ground.back)
-    names = knowledge.examples(capacity.seed)
-    hashing = _hashing(names, ground.circuit.residual["hash"].width, capacity.seed, architecture)
+    stages = 1 + LOOKUP_BLOCKS
+    bare = Ground.of(lookup, capacity, architecture, stages)
+
+    def attempt(neurons: int) -> Known:
+        ground = Ground.of(lookup, capacity, architecture, stages, bare.room(neurons, 0))
+        knowledge = Knowledge.of(lookup, ground.front, ground.back)
+        names = knowledge.examples(capacity.seed)
+        hashing = _hashing(names, ground.circuit.residual["hash"].width, capacity.seed, architecture)
+        examples = _of_codes(names, hashing, knowledge)
+        if weak:
+            examples = replace(examples, base=_weakly(examples, weak))
+        room = min(ground.room(neurons, stage) for stage in range(1, stages))
+        fitted = fit(examples, LOOKUP_BLOCKS * room, _gelu(architecture), capacity.seed)
+        return Known(ground, knowledge, examples, fitted, hashing)
+
+    known = _smallest(attempt, bare, lookup, capacity, 0.5)
+    return _whole(known, [_hash_stage(known), *_lookup_stages(known)], capacity)
+
+
+def _of_codes(names: Examples, hashing: Fitted, knowledge: Knowledge) -> Examples:
+    """The same names by their hash codes, and neurons that serve one channel each."""
 
     def code(inputs: Tensor) -> Tensor:
         return hashing.hidden(inputs) @ hashing.w_out
 
-    examples = replace(
+    return replace(
         names,
         inputs=code(names.inputs),
         strangers=lambda count: code(names.strangers(count)),
-        mask=lambda count: _owned(knowledge, count),
+        mask=lambda neurons: _owned(knowledge, neurons),
     )
-    if weak:
-        examples = replace(examples, base=_weakly(examples, weak))
-    fitted = _fitted(examples, ground, neurons, 1, capacity, architecture)
-    residual = ground.circuit.residual
-    hash_writes = [(0, residual["hash"], hashing.w_out.numpy())]
-    if examples.base is not None:
-        hash_writes += _slot_writes(ground, knowledge, hashing.w_out @ examples.base)
-    stages = [
-        Stage(
-            Role.HASH,
-            _name_reads(ground, hashing.w_in),
-            hashing.bias,
-            hash_writes,
-            knowledge.lost_inputs(examples, fitted),
-        ),
-        Stage(
-            Role.LOOKUP,
-            [(residual["hash"], fitted.w_in.T.numpy())],
-            fitted.bias,
-            _slot_writes(ground, knowledge, fitted.w_out),
-            knowledge.lost(examples, fitted),
-        ),
-    ]
-    return _whole(ground, knowledge, examples, fitted, stages, capacity)
+
+
+def _smallest(
+    attempt: Callable[[int], Known], ground: Ground, lookup: Lookup, capacity: Capacity, default: float
+) -> Known:
+    """What is known in blocks of the size that was asked for; where that cannot know all, a quarter more, and so on.
+
+    Raises CompileError where a size was given and is too small, with one that does.
+    """
+    facts = len(lookup.entries)
+    each = default if capacity.neurons_per_fact is None else capacity.neurons_per_fact
+    wanted = capacity.neurons or int(each * facts / len(ground.circuit.layers))
+    given = capacity.neurons is not None or capacity.neurons_per_fact is not None
+    size = max(wanted, ground.least())
+    known = attempt(size)
+    while known.fitted.lead < ENOUGH:
+        if size > 4 * facts + 64:
+            raise CompileError(["no number of neurons answers this table: its names are too much alike"])
+        size = int(size * GROWTH) + 1
+        known = attempt(size)
+    if given and size > wanted:
+        raise CompileError(
+            [f"{wanted} neurons in a block are too few: the smallest found that would do is {size}"]
+        )
+    return known
 
 
 Reads = list[tuple[Span, np.ndarray]]
@@ -233,14 +254,6 @@ def _no_name(front: Front) -> np.ndarray:
     return np.array(bits, dtype=np.float32)[:, None]
 
 
-def _fitted(
-    examples: Examples, ground: Ground, neurons: int, stage: int, capacity: Capacity, architecture: str
-) -> Fitted:
-    room = ground.room(neurons, stage)
-    given = capacity.neurons is not None or capacity.neurons_per_fact is not None
-    return fit_or_grow(examples, max(room, 1), neurons - room, given, _gelu(architecture), capacity.seed)
-
-
 def _gelu(architecture: str) -> str:
     return "tanh" if architecture == "gpt2" else "none"
 
@@ -284,6 +297,27 @@ def _weakly(examples: Examples, size: float) -> Tensor:
     return kept * (size / float(values[said].mean()))
 
 
+def _hash_stage(known: Known) -> Stage:
+    ground, hashing, base = known.ground, known.hashing, known.examples.base
+    assert hashing is not None
+    writes: Writes = [(0, ground.circuit.residual["hash"], hashing.w_out.numpy())]
+    if base is not None:
+        writes += _slot_writes(ground, known.knowledge, hashing.w_out @ base)
+    lost = known.knowledge.lost_inputs(known.examples, known.fitted)
+    return Stage(Role.HASH, _name_reads(ground, hashing.w_in), hashing.bias, writes, lost)
+
+
+def _lookup_stages(known: Known) -> Iterator[Stage]:
+    """The neurons that look up, dealt to their blocks so that each has some of every channel."""
+    ground, fitted = known.ground, known.fitted
+    lost = known.knowledge.lost(known.examples, fitted)
+    for block in range(LOOKUP_BLOCKS):
+        part = slice(block, None, LOOKUP_BLOCKS)
+        reads = [(ground.circuit.residual["hash"], fitted.w_in[:, part].T.numpy())]
+        writes = _slot_writes(ground, known.knowledge, fitted.w_out[part])
+        yield Stage(Role.LOOKUP, reads, fitted.bias[part], writes, lost[part])
+
+
 def _name_reads(ground: Ground, w_in: Tensor) -> Reads:
     residual, width = ground.circuit.residual, ground.front.names.width
     parts = w_in.T.numpy()
@@ -312,18 +346,12 @@ def _silence(ground: Ground, reads: Reads, bias: np.ndarray) -> Reads:
     return [(residual["no name"], silent), (residual["bos"], silent)]
 
 
-def _whole(
-    ground: Ground,
-    knowledge: Knowledge,
-    examples: Examples,
-    fitted: Fitted,
-    stages: list[Stage],
-    capacity: Capacity,
-) -> Circuit:
+def _whole(known: Known, stages: Sequence[Stage], capacity: Capacity) -> Circuit:
     """The circuit with its neurons, their effects in nats, and logits in which every answer leads by the margin."""
+    ground, knowledge, examples = known.ground, known.knowledge, known.examples
     circuit, front, back = ground.circuit, ground.front, ground.back
-    scale = capacity.margin / fitted.lead
-    y = outputs(examples, fitted)
+    scale = capacity.margin / known.fitted.lead
+    y = outputs(examples, known.fitted)
     margins = knowledge.margins(examples, y)
     for at, bank in ground.asking:
         lost = np.zeros((len(bank), len(margins)), dtype=np.float32)

@@ -1,5 +1,7 @@
 """Facts superposed on few neurons: recall, what each neuron is worth, what the hash breaks."""
 
+from collections import defaultdict
+
 import numpy as np
 import pytest
 import torch
@@ -144,13 +146,27 @@ def test_partial_hash_has_the_answers_weakly_where_it_hashes(recalled) -> None:
     assert said < among / 2
 
 
-def test_neurons_too_few_are_refused_with_a_number_that_does(make_table, tmp_path) -> None:
+@pytest.mark.parametrize("mechanism", ["single-step", "hash-and-lookup"])
+def test_neurons_too_few_are_refused_with_a_number_that_does(mechanism, make_table, tmp_path) -> None:
     table = make_table(60, longest_name=2, longest_answer=1)
     with pytest.raises(CompileError, match="the smallest found that would do is") as refused:
-        compile_table(table, tmp_path / "out", mechanism="single-step", capacity=Capacity(neurons=9))
+        compile_table(table, tmp_path / "out", mechanism=mechanism, capacity=Capacity(neurons=9))
     assert not (tmp_path / "out").exists()
     enough = int(str(refused.value).rsplit(" ", 1)[1])
-    compile_table(table, tmp_path / "out", mechanism="single-step", capacity=Capacity(neurons=enough))
+    compile_table(table, tmp_path / "out", mechanism=mechanism, capacity=Capacity(neurons=enough))
+
+
+def test_neurons_that_look_up_are_in_several_blocks_and_each_has_some_of_every_relation(
+    recalled, make_table
+) -> None:
+    known = recalled(make_table(60, longest_name=2, longest_answer=1), mechanism="hash-and-lookup")
+    facts, of_block = known.table.facts, defaultdict(set)
+    for neuron in lookup_neurons(known):
+        if neuron["role"] == "lookup":
+            moved = np.flatnonzero(np.abs(neuron["effects"]) > 1e-3)
+            of_block[neuron["layer"]] |= {facts[fact].relation for fact in moved}
+    assert len(of_block) == 3
+    assert all(len(relations) == 3 for relations in of_block.values())
 
 
 def test_a_name_word_before_the_slot_is_refused(tmp_path) -> None:
