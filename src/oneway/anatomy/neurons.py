@@ -125,7 +125,7 @@ def nonlinear_excess(engine: Engine, asked: Asked, names: Names, head: Head) -> 
     step detokenization would have it at 1.
     """
     layers = range(head[0])
-    weights = _probe_weights(engine, asked, head)
+    weights = probe_weights(engine, asked, head)
     known = names.known.nonzero()
     right = _right_of(asked, names)
     posts, pres = [Site("mlp_post", la) for la in layers], [Site("mlp_pre", la) for la in layers]
@@ -138,7 +138,7 @@ def nonlinear_excess(engine: Engine, asked: Asked, names: Names, head: Head) -> 
     for rows, values in product_of_names(engine, beginnings, names.lasts, sites):
         for site in sites:
             found[site].add(rows, values[site].cpu(), known)
-        scale.append(_scale(engine, values[stream]).cpu())
+        scale.append(norm_scale(engine, values[stream]).cpu())
     fixed = float(torch.cat(scale).mean())
     made = torch.zeros(len(known))
     for layer, post, pre in zip(layers, posts, pres, strict=True):
@@ -179,7 +179,7 @@ class _ExcessOf:
         return found.float()
 
 
-def _probe_weights(engine: Engine, asked: Asked, head: Head) -> Float[Tensor, "d_model answer"]:
+def probe_weights(engine: Engine, asked: Asked, head: Head) -> Float[Tensor, "d_model answer"]:
     """What the residual stream adds to the probe's score of each answer, less the mean of the other answers."""
     read = engine.weights.blocks[head[0]].ln1_w[:, None] * read_directions(engine, asked, head)
     if engine.form.norm == "layer":
@@ -188,7 +188,7 @@ def _probe_weights(engine: Engine, asked: Asked, head: Head) -> Float[Tensor, "d
     return ((read - read.mean(1, keepdim=True)) * answers / (answers - 1)).cpu()
 
 
-def _scale(engine: Engine, resid: Tensor) -> Tensor:
+def norm_scale(engine: Engine, resid: Tensor) -> Tensor:
     """One over the standard deviation (or the root mean square) that a norm divides by."""
     centred = resid - resid.mean(-1, keepdim=True) if engine.form.norm == "layer" else resid
     return (centred.square().mean(-1) + engine.form.epsilon).rsqrt().flatten()

@@ -146,7 +146,7 @@ def by_layer(
     At the name's last token unless a position is given. Claim: most of it is there early.
     """
     at = asked.final if position is None else position
-    stream = _streams(engine, asked.tokens, at)
+    stream = streams(engine, asked.tokens, at)
     found = [trained_probe(one, asked.right, splits=splits, seed=seed) for one in stream]
     return _layers(found)
 
@@ -155,7 +155,7 @@ def without_context(engine: Engine, asked: Asked, *, splits: int = SPLITS, seed:
     """F6: the same on the name alone, behind what the tokenizer puts in front: a probe of its own, and the probe that
     was trained in context. Claim: little is lost.
     """
-    alone, inside = _streams(engine, asked.alone, -1), _streams(engine, asked.tokens, asked.final)
+    alone, inside = streams(engine, asked.alone, -1), streams(engine, asked.tokens, asked.final)
     own = [trained_probe(one, asked.right, splits=splits, seed=seed) for one in alone]
     carried = [
         trained_probe(one, asked.right, tested_on=other, splits=splits, seed=seed)
@@ -224,7 +224,7 @@ def swapped(
     }
 
 
-def _streams(
+def streams(
     engine: Engine, tokens: Int[Tensor, "fact pos"], position: int
 ) -> list[Float[Tensor, "fact d_model"]]:
     """The embedding and the residual stream after every layer at a position."""
