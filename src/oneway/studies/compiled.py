@@ -330,16 +330,6 @@ def measure(curves: pl.DataFrame) -> Measured:
     return measured
 
 
-_ROLES = (
-    "previous-name",
-    "previous-text",
-    "phrase",
-    "question",
-    "fact",
-    "longer-name",
-    "relation",
-    "next-output",
-)
 _SHOWN = {
     "forward": "whole: A→B",
     "reverse_stated": "whole: B→A, stated",
@@ -378,30 +368,30 @@ def figure(measured: Measured, curves: pl.DataFrame) -> "Figure":
 def _draw_circuit(axes: "Axes", units: pl.DataFrame) -> None:
     from oneway.report.palette import CYCLE
 
+    tones = {"head": CYCLE[0].light, "neuron": CYCLE[1].light}
     tokens = units.filter(pl.col("quantity") == "token").sort("target")["label"].to_list()
-    shown = dict.fromkeys(role for role in _ROLES if units["quantity"].str.ends_with(f" {role}").any())
-    tones = {role: CYCLE[index % len(CYCLE)].light for index, role in enumerate(shown)}
+    named: dict[
+        tuple[str, str, int], int
+    ] = {}  # the last position that the units of a role write to, in each block
     for unit in units.filter(pl.col("quantity") != "token").iter_rows(named=True):
         kind, role = unit["quantity"].split(" ", 1)
-        layer, tone = unit["layer"], tones[role]
+        layer, target, tone = unit["layer"], unit["target"], tones[kind]
+        named[kind, role, layer] = max(named.get((kind, role, layer), 0), target)
         if kind == "head":
-            ends = ((unit["source"], layer - 0.25), (unit["target"], layer + 0.05))
+            ends = ((unit["source"], layer - 0.25), (target, layer + 0.05))
             axes.annotate("", ends[1], ends[0], arrowprops={"arrowstyle": "->", "color": tone, "alpha": 0.8})
         else:
-            axes.plot(unit["target"], layer + 0.3, marker="o", color=tone, markersize=8)
-    for role, tone in tones.items():
-        neuron = units["quantity"].eq(f"neuron {role}").any()
-        axes.plot(
-            [], [], color=tone, marker="o" if neuron else None, linestyle="" if neuron else "-", label=role
-        )
+            axes.plot(target, layer + 0.3, marker="o", color=tone, markersize=8)
+    for (kind, role, layer), target in named.items():
+        height = layer + (0.05 if kind == "head" else 0.3)
+        axes.text(target + 0.2, height, role, color=tones[kind], va="center", fontsize=8)
     shown_tokens = [token.replace("▁", " ") for token in tokens]
     axes.set_xticks(range(len(tokens)), shown_tokens, rotation=40, ha="right", fontsize=8)
     blocks = int(units["layer"].drop_nulls().to_numpy().max())
     axes.set(
-        ylabel="block", xlim=(-0.6, len(tokens) - 0.4), ylim=(-0.6, blocks + 0.6), yticks=range(blocks + 1)
+        ylabel="block", xlim=(-0.6, len(tokens) + 0.4), ylim=(-0.6, blocks + 0.6), yticks=range(blocks + 1)
     )
     axes.set_title("The circuit of one fact: heads are arrows, neurons dots", loc="left", fontsize=10)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
 
 
