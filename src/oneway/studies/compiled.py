@@ -72,7 +72,7 @@ def quick() -> Config:
 
 def standard() -> Config:
     """2,000 facts, five tables."""
-    return Config(facts=1000, words=200, neurons=40, seeds=(0, 1, 2, 3, 4))
+    return Config(facts=1000, words=200, neurons=20, seeds=(0, 1, 2, 3, 4))
 
 
 def paper() -> Config:
