@@ -10,9 +10,9 @@ its own; memory is the largest resident size of that process, Python and the imp
 
 Everything is asked through plain greedy `generate` in float32, questions of one length together, so that nothing is
 padded. `recall`: the share of questions after which the answer and END are said, of all facts or of `asked` drawn ones.
-`unknown_end`: of names that no fact knows (`unknown` of them), half with a last word that is in no name, half known names
-without a fact of the relation that is asked, the share after which END is said; `reverse_end`: the same for facts asked
-in reverse, which no table here states; `recombined_end`: for names of known words in orders that are no known name.
+`unknown_end`: of `unknown` names that no fact knows, half with a last word that is in no name, half known names without
+a fact of the relation that is asked, the share after which END is said; `reverse_end`: the same for facts asked in
+reverse, which no table here states; `recombined_end`: for names of known words in orders that are no known name.
 """
 
 import argparse
@@ -39,7 +39,7 @@ WORDS, RELATIONS, LONGEST = 400, 5, 4
 NEURONS = "neuron-per-fact"
 BATCH = 250
 MOST, SAMPLE = 10_000, 1000  # facts that are asked: of a table, of a larger one
-UNKNOWN, CONTROLS = 4000, 500  # none of 3,000 is less than 0.1%, at 95%
+UNKNOWN, CONTROLS = 4000, 500  # no error in 3,000 is below 0.1%, at 95%
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,10 @@ def _two_answers(table: FactTable, first: int, second: int, direction: Direction
         given, answers = answers, given
     asked = f"{other.relation!r}, asked {direction.value} of {given[1]!r}, has the answers"
     same = "" if given[0] == given[1] else f" ({given[0]!r} is the same to the tokenizer)"
-    return f"{_place(other, second)}: {asked} {answers[0]!r} and {answers[1]!r}{same}: keep one"
+    way_out = (
+        "keep one" if direction is Direction.FORWARD else "keep one, or compile the forward questions alone"
+    )
+    return f"{_place(other, second)}: {asked} {answers[0]!r} and {answers[1]!r}{same}: {way_out}"
 
 
 def _contradictions(forms: Sequence[Form], entries: Sequence[Entry], table: FactTable) -> Iterator[str]:
