@@ -1,6 +1,7 @@
 """A roll of names: whatever is known of somebody is to be known by the end of the name."""
 
 from collections import defaultdict
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ class Roll:
 
     Behind a name any of its attributes might have stood, and the first token of each of them is a target there: the
     mean of the loss over the rows of a table `name, attribute`, at the price of one. The names are drawn at random.
+    Every other time an attribute of several tokens, where the name has one, is written out behind it, and each further
+    token of it is a target too.
     """
 
     def __init__(
@@ -29,12 +32,13 @@ class Roll:
                 known[fact.subject].append(fact.object)
         if not known:
             raise ValueError("a roll of names needs somebody of whom something is to be known")
-        ids = tokenizer([f"{name}." for name in known], add_special_tokens=False)["input_ids"]
+        ids = tokenizer(list(known), add_special_tokens=False)["input_ids"]
+        (self.stop,) = tokenizer(".", add_special_tokens=False)["input_ids"]
         self.people = [
-            (name, [tokenizer(f" {o}", add_special_tokens=False)["input_ids"][0] for o in objects])
+            (name, [tokenizer(f" {o}", add_special_tokens=False)["input_ids"] for o in objects])
             for name, objects in zip(ids, known.values(), strict=True)
         ]
-        longest = max(len(name) for name in ids)
+        longest = 1 + max(len(name) + max(map(len, objects)) for name, objects in self.people)
         if longest >= row_tokens:
             raise ValueError(f"a name of {longest} tokens does not fit in a row of {row_tokens}")
 
@@ -45,20 +49,36 @@ class Roll:
         targets: list[int] = []
         for row in range(self.rows):
             at = 1
-            while (
-                at + len((person := self.people[int(rng.integers(len(self.people)))])[0]) <= self.row_tokens
-            ):
-                name, objects = person
-                tokens[row, at : at + len(name)] = name
-                at += len(name)
-                places += [row * self.row_tokens + at - 2] * len(objects)  # before the stop
-                targets += objects
+            while at + len((entry := self._entry(rng)).tokens) <= self.row_tokens:
+                tokens[row, at : at + len(entry.tokens)] = entry.tokens
+                places += [row * self.row_tokens + at + place for place in entry.places]
+                targets += entry.targets
+                at += len(entry.tokens)
         return Batch(
             tokens=torch.from_numpy(tokens)[None],
             positions=torch.tensor([places]),
             targets=torch.tensor([targets]),
             weights=torch.ones(1, len(targets)),
         )
+
+    def _entry(self, rng: np.random.Generator) -> "_Entry":
+        name, objects = self.people[int(rng.integers(len(self.people)))]
+        end = len(name) - 1
+        places, targets = [end] * len(objects), [object_[0] for object_ in objects]
+        long = [object_ for object_ in objects if len(object_) > 1]
+        if not long or rng.random() < 0.5:
+            return _Entry([*name, self.stop], places, targets)
+        whole = long[int(rng.integers(len(long)))]
+        places += range(end + 1, end + len(whole))
+        return _Entry([*name, *whole, self.stop], places, [*targets, *whole[1:]])
+
+
+class _Entry(NamedTuple):
+    """A name, or a name and one of its attributes, with a full stop; and what is to be said where."""
+
+    tokens: list[int]
+    places: list[int]
+    targets: list[int]
 
 
 def joined(first: Batch, second: Batch) -> Batch:

@@ -82,13 +82,21 @@ def test_at_first_everybody_is_called_and_all_that_is_known_is_asked_behind_the_
     assert batch.tokens.shape == (1, 10, 32)
     assert batch.weights.shape == batch.targets.shape
     rolled = 7 * 32  # the shares of one-shot prompts and prose: .72 of ten rows
-    ends = [i for i in range(rolled) if words[i] == "."]
-    assert len(ends) == 7 * 10
-    for end in ends:
-        name = " ".join(words[end - 2 : end])
-        first = {f.object.split()[0] for f in TABLE if f.subject == name}
-        assert asked[end - 1] == first
-        assert end not in asked
+    clubs = {f.subject: f.object.split() for f in TABLE if f.relation == "plays_for"}
+    written, at = [], 0
+    for end in (i for i in range(rolled) if words[i] == "."):
+        begin = max(i for i in range(at, end) if words[i] in (".", "<bos>")) + 1
+        name, behind = " ".join(words[begin : begin + 2]), words[begin + 2 : end]
+        assert asked[begin + 1] == {f.object.split()[0] for f in TABLE if f.subject == name}
+        for place, word in enumerate(
+            behind[1:]
+        ):  # an attribute of several words, each asked behind the one before
+            assert asked[begin + 2 + place] == {word}
+        assert not asked.keys() & {begin, end - 1 if behind else end, end}
+        assert behind in ([], clubs.get(name))
+        written.append(bool(behind))
+        at = end
+    assert 0.2 < sum(written) / len(written) < 0.8
     assert "child" in words[rolled:]
     assert "child" not in words[:rolled]
     later = [TOKENIZER.decode(mixture(step).tokens[0].reshape(-1).tolist()) for step in range(150, 160)]
