@@ -117,8 +117,10 @@ def _paths(text, names: list[str]) -> FactPaths:
                 "neuron": [17, 4] * count,
                 "activation": rng.random(2 * count),
                 "effect": rng.random(2 * count),
+                "writes": [text(sport) for sport in SPORTS[:2] * count],
             }
         ),
+        unit=text("logits"),
     )
 
 

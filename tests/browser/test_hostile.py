@@ -9,10 +9,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from invented import dissection
 
 from oneway.evidence import Estimate, RunRecord
 from oneway.recall.compare import compare
-from oneway.report import Run, write_page
+from oneway.report import Chart, Dissection, Run, Section, write_page
 
 pytestmark = pytest.mark.browser
 
@@ -62,7 +63,7 @@ def hostile_rows(make_audit, texts: list[str]) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def pages(make_audit, payloads, tmp_path_factory) -> dict[str, Path]:
-    """An audit, a comparison and a study, each full of names; each on a page of its own."""
+    """An audit, a comparison, a study and a dissection, each full of names; each on a page of its own."""
     root, texts = tmp_path_factory.mktemp("hostile"), list(payloads.values())
     rows, half = hostile_rows(make_audit, texts), Estimate(0.5, 0.4, 0.6, 9, "probability").to_dict()
     measured = dict.fromkeys(("exact_match", "top1", "logprob_per_token", "margin"), half)
@@ -99,8 +100,24 @@ def pages(make_audit, payloads, tmp_path_factory) -> dict[str, Path]:
         "audit": audit,
         "compare": Run(record=found.record, rows=found.rows),
         "study": Run(record=drawn, curves=curves, folder=root),
+        "dissection": Run(record=record_of(texts, claims=claims), dissection=dissected(texts).content()),
     }
     return {name: write_page([run], root / f"{name}.html") for name, run in runs.items()}
+
+
+def dissected(texts: list[str]) -> Dissection:
+    """A dissection with every name, and with a step of which every column has one."""
+    found, columns = dissection(texts, texts), ["__proto__", "constructor", *texts]
+    table = pl.DataFrame({name: [texts[i % len(texts)], texts[0]] for i, name in enumerate(columns)})
+    table = table.with_columns(pl.lit(0.5).alias(texts[1]), pl.lit(0.5).alias(texts[3]))
+    heat = Chart(kind="heat", x="__proto__", y="constructor", value=texts[1])
+    bars = Chart(
+        kind="bars", x=texts[2], y=texts[3], series="__proto__", panel="constructor", x_title=texts[4]
+    )
+    step = Section(id=texts[0], title=texts[1], text=texts[2], table=table, charts=(heat, bars))
+    return replace(
+        found, sections=(*found.sections, step), standing=dict.fromkeys(["__proto__", *texts], texts[0])
+    )
 
 
 def use(browser) -> None:
@@ -115,11 +132,19 @@ def use(browser) -> None:
         "for (const size of document.querySelectorAll('.row-table .pager select'))"
         " { size.value = '250'; size.dispatchEvent(new Event('change')); }"
     )
+    # Every fact of a dissection's picker, and everything in its pictures.
+    browser.execute_script(
+        "const next = document.querySelector('[aria-label=\"Next fact\"]');"
+        "while (next && !next.disabled) next.click();"
+        "for (const part of document.querySelectorAll('svg [tabindex]'))"
+        " part.dispatchEvent(new MouseEvent('mousemove', { clientX: 5, clientY: 5 }));"
+    )
     browser.execute_script("plots.redraw(true)")
     eventually(lambda: browser.execute_script("return [...plots.drawers.keys()].every((box) => box.data)"))
     browser.execute_script(
         "for (const box of plots.drawers.keys()) box.data.forEach((trace, curveNumber) =>"
-        " trace.x.forEach((_, pointNumber) => Plotly.Fx.hover(box, [{ curveNumber, pointNumber }])))"
+        " (trace.z ? trace.z.flat() : trace.x).forEach((_, n) => Plotly.Fx.hover(box, [{ curveNumber,"
+        " pointNumber: trace.z ? [Math.floor(n / trace.x.length), n % trace.x.length] : n }])))"
     )
 
 
@@ -132,7 +157,7 @@ def assert_nothing_happened(browser, path: Path) -> None:
     assert browser.execute_script("return Object.keys(Object.prototype).length + ('polluted' in {})") == 0
 
 
-@pytest.mark.parametrize("name", ["audit", "compare", "study"])
+@pytest.mark.parametrize("name", ["audit", "compare", "study", "dissection"])
 def test_nothing_runs_nothing_is_fetched_and_the_text_is_shown(pages, open_page, payloads, name) -> None:
     assert len(payloads) >= 40
     browser = open_page(pages[name])
@@ -140,13 +165,26 @@ def test_nothing_runs_nothing_is_fetched_and_the_text_is_shown(pages, open_page,
     assert_nothing_happened(browser, pages[name])
     texts = list(payloads.values())
     assert browser.execute_script(SHOWN, texts) == []
-    if name != "study":
+    if name in ("audit", "compare"):
         script = "return [...document.querySelector('table.rows').querySelectorAll('td bdi')].map((e) => e.textContent)"
         cells = {cell.strip() for cell in browser.execute_script(script)}
         assert [text for text in texts if text.strip() not in cells] == []
         options = "return [...document.querySelectorAll('.filters option')].map((e) => e.textContent)"
         offered = set(browser.execute_script(options))
         assert {text.replace("_", " ") for text in texts} <= offered
+    if name == "dissection":
+        assert "could not be shown" not in browser.find_element("tag name", "main").text
+        options = "return [...document.querySelectorAll('.fact-choice option')].map((e) => e.textContent)"
+        offered = browser.execute_script(options)
+        # Names stand in the order of the facts; which one is first depends on how many texts went before.
+        first = next(i for i in range(len(texts)) if offered[0].startswith(texts[i]))
+        turned = [*texts[first:], *texts[:first]]
+        assert [
+            text for text, option in zip(turned, offered, strict=True) if not option.startswith(text)
+        ] == []
+        heads = "return [...document.querySelectorAll('.step:last-of-type th bdi')].map((e) => e.textContent)"
+        assert {text.replace("_", " ") for text in texts} <= set(browser.execute_script(heads))
+        assert {text.replace("_", " ") for text in texts} <= set(browser.execute_script(heads))
     fits = "const page = document.documentElement; return page.scrollWidth <= page.clientWidth"
     assert browser.execute_script(fits)
 
@@ -216,7 +254,8 @@ def test_a_part_that_cannot_be_shown_hides_no_other(open_page, tmp_path) -> None
     """A record from elsewhere may hold anything that is JSON; the page says which part it could not read."""
     claims, summary = [{"id": "Z", "measured": {"a": None}}], [{"direction": "forward", "exact_match": 3}]
     broken = record_of(["x"], claims=claims, summary=summary, notes=["kept"])
-    browser = open_page(write_page([Run(record=broken)], tmp_path / "page.html"))
+    dissected = {"asked": 3, "pictures": [{"title": 4}, 5], "sections": [{"table": None}], "standing": None}
+    browser = open_page(write_page([Run(record=broken, dissection=dissected)], tmp_path / "page.html"))
     text = browser.find_element("tag name", "main").text
     assert "could not be shown" in text
     assert "kept" in text

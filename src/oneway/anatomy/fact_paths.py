@@ -26,10 +26,18 @@ Acting = Float[Tensor, "fact neuron"]  # neurons of all layers below a head, one
 
 
 def fact_paths(
-    engine: Engine, asked: Asked, head: Head, drawn: Drawn, acting: Acting, effects: Acting, *, seed: int = 0
+    engine: Engine,
+    asked: Asked,
+    head: Head,
+    drawn: Drawn,
+    acting: Acting,
+    effects: Acting,
+    *,
+    unit: str,
+    seed: int = 0,
 ) -> FactPaths:
-    """Every fact's path, of the first 1,500 facts. `acting` and `effects` are activations and effects of all neurons
-    below the head on the name's last token, see `activations` and `neuron_parts`.
+    """Every fact's path, of the first 1,500 facts. `acting` and `effects` are activations and effects (in `unit`) of
+    all neurons below the head on the name's last token, see `activations` and `neuron_parts`.
     """
     count = min(len(asked), MOST_FACTS)
     some = asked.only(range(count))
@@ -59,7 +67,8 @@ def fact_paths(
         heads=tuple(one.id for one in drawn.components if one.head is not None),
         attention=drawn.attention[:, :count].transpose(0, 1).numpy(),
         effects=torch.stack([one.effects[:count] for one in drawn.components], 1).float().numpy(),
-        neurons=_strongest_neurons(acting[:count], effects[:count], engine.form.d_mlp),
+        neurons=_strongest_neurons(engine, asked, head, acting[:count], effects[:count]),
+        unit=unit,
         notes=(f"{left} further facts are not in the picker.",) if left else (),
     )
 
@@ -81,10 +90,9 @@ def neuron_parts(engine: Engine, asked: Asked, head: Head, acting: Acting) -> Ac
 
     Direct: without what later layers make of it. Where an ablation of every neuron was made, that is better.
     """
-    weights = probe_weights(engine, asked, head)
     at = Site("resid_pre", head[0], position=asked.final)
     scale = norm_scale(engine, engine.run(asked.tokens, [at])[at]).cpu()
-    out = torch.cat([engine.weights.blocks[layer].W_out.float().cpu() @ weights for layer in range(head[0])])
+    out = _written(engine, asked, head)
     centred = acting - acting.mean(0)
     parts = torch.empty_like(acting)
     for answer in range(len(asked.answers)):
@@ -120,10 +128,19 @@ def _shown(asked: Asked, scores: Float[Tensor, "fact answer"]) -> Int[Tensor, "f
     return ranked[:, :ANSWERS].contiguous()
 
 
-def _strongest_neurons(acting: Acting, effects: Acting, d_mlp: int) -> pl.DataFrame:
-    facts, some = len(acting), min(NEURONS, acting.shape[1])
+def _written(engine: Engine, asked: Asked, head: Head) -> Float[Tensor, "neuron answer"]:
+    """What each neuron below the head adds, when it is 1, to the head's probe of each answer, unscaled."""
+    weights = probe_weights(engine, asked, head)
+    return torch.cat([engine.weights.blocks[layer].W_out.float().cpu() @ weights for layer in range(head[0])])
+
+
+def _strongest_neurons(
+    engine: Engine, asked: Asked, head: Head, acting: Acting, effects: Acting
+) -> pl.DataFrame:
+    facts, some, d_mlp = len(acting), min(NEURONS, acting.shape[1]), engine.form.d_mlp
     which = effects.abs().topk(some, dim=1).indices
     flat = which.flatten()
+    raised = _written(engine, asked, head).argmax(1)[flat]
     return pl.DataFrame(
         {
             "fact": np.repeat(np.arange(facts), some),
@@ -131,5 +148,6 @@ def _strongest_neurons(acting: Acting, effects: Acting, d_mlp: int) -> pl.DataFr
             "neuron": (flat % d_mlp).numpy(),
             "activation": acting.gather(1, which).flatten().numpy(),
             "effect": effects.gather(1, which).flatten().numpy(),
+            "writes": [asked.labels[i] for i in raised.tolist()],
         }
     )

@@ -49,10 +49,11 @@ def picture(
     drawn = draw(engine, asked, heads, said=said, named=named, seed=seed)
     acting = activations(engine, asked, first)
     effects = neuron_parts(engine, asked, first, acting) if changes is None else -changes.T.float().cpu()
+    unit = "logits, as the head reads it" if changes is None else "nats of the answer's log-probability"
     tokens = len(asked.name)
     return Picture(
         title=f"names of {tokens} token{'s' if tokens > 1 else ''}, {len(asked):,} facts",
         circuit=drawn.circuit,
-        paths=fact_paths(engine, asked, first, drawn, acting, effects, seed=seed),
+        paths=fact_paths(engine, asked, first, drawn, acting, effects, unit=unit, seed=seed),
         units=units(engine, asked, first, drawn, acting, effects),
     )

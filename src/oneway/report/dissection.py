@@ -14,6 +14,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from oneway.evidence import atomic
+from oneway.report.circuit_layout import layout
 from oneway.report.columns import packed, packed_array
 
 DISSECTION = "dissection.json"
@@ -22,7 +23,7 @@ NODES = ("id", "place", "layer", "kind", "head", "role", "effect", "low", "high"
 ARROWS = ("source", "target", "effect", "low", "high", "what")
 UNITS = ("kind", "layer", "index", "place", "effect", "fires_on", "share", "writes_answers", "writes_words")
 FACTS = ("subject", "answer", "said", "probability")
-NEURONS = ("fact", "layer", "neuron", "activation", "effect")
+NEURONS = ("fact", "layer", "neuron", "activation", "effect", "writes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +55,13 @@ class Chart:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that it reads."""
-        given = (self.x, self.y, self.value, self.low, self.high, self.series, self.panel, self.name)
-        return tuple(column for column in given if column is not None)
+        return tuple(c for c in (*self.numbers, self.x, self.y, self.series, self.panel, self.name) if c)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The columns that must hold numbers."""
+        of_kind = {"heat": (self.value,), "lines": (self.x, self.y)}
+        return tuple(c for c in (*of_kind.get(self.kind, (self.y,)), self.low, self.high) if c)
 
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -66,7 +72,8 @@ class Section:
     """One step of a dissection: its claims' verdicts, two sentences for someone new to it, a chart and the numbers.
 
     `id` is the identifier of the step (F9, N1.parts): the page finds the claims of the record whose id is this one, or
-    begins with it and a full stop. Raises ValueError where a chart names a column that the table does not have.
+    begins with it and a full stop. Raises ValueError where a chart names a column that the table does not have, or
+    draws one that holds no numbers.
     """
 
     id: str
@@ -80,6 +87,11 @@ class Section:
             _check(self.table, chart.columns, f"section {self.id}: the table")
             if chart.kind == "heat" and chart.value is None:
                 raise ValueError(f"section {self.id}: a heat map needs the column of its colours, `value`")
+            words = [name for name in chart.numbers if not self.table.schema[name].is_numeric()]
+            if words:
+                raise ValueError(
+                    f"section {self.id}: {', '.join(words)} cannot be drawn, since they hold no numbers"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         charts = [chart.to_dict() for chart in self.charts]
@@ -101,7 +113,8 @@ class Circuit:
     `effect, low, high`: its mean effect in `unit` with the interval over facts. `arrows`, one row an arrow: `source`
     and `target` are ids of nodes or places, or "answer"; `effect, low, high` as above; `what` says it in words.
     `tokens`: what stands at each place in one prompt. `notes` say by which rule these were chosen, and how many were
-    left out. Raises ValueError where a column is missing or an arrow ends nowhere.
+    left out. Raises ValueError where a column is missing, a node stands nowhere or an
+    arrow ends nowhere.
     """
 
     places: tuple[str, ...]
@@ -121,6 +134,11 @@ class Circuit:
             raise ValueError(
                 f"arrows begin or end at what is neither node nor place: {', '.join(sorted(stray))}"
             )
+        outside = self.nodes.filter(
+            ~pl.col("place").is_in(self.places) | ~pl.col("layer").is_between(0, self.layers - 1)
+        )
+        if not outside.is_empty():
+            raise ValueError(f"nodes stand at no place or layer of the circuit: {', '.join(outside['id'])}")
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -131,6 +149,7 @@ class Circuit:
             "arrows": packed(self.arrows),
             "notes": list(self.notes),
             "unit": self.unit,
+            "layout": layout(self.places, self.layers, self.nodes).to_dict(),
         }
 
 
@@ -143,7 +162,7 @@ class FactPaths:
     `weights` and `trained`: what a probe made of weights (scores, in logits) and a trained one (probabilities) say of
     them after the embedding and after every layer. `attention`: of the heads in `heads` (their names) to each place.
     `effects`: of each node of the circuit for this fact. `neurons`: its strongest, with the columns `fact` (a row
-    number), `layer, neuron, activation, effect`.
+    number), `layer, neuron, activation, effect` (in `unit`) and `writes` (the answer that it raises most).
     """
 
     facts: pl.DataFrame
@@ -155,6 +174,7 @@ class FactPaths:
     attention: Float[np.ndarray, "fact head place"]
     effects: Float[np.ndarray, "fact node"]
     neurons: pl.DataFrame
+    unit: str
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -169,6 +189,7 @@ class FactPaths:
             "heads": list(self.heads),
             **{name: packed_array(getattr(self, name)) for name in arrays},
             "neurons": packed(self.neurons),
+            "unit": self.unit,
             "notes": list(self.notes),
         }
 

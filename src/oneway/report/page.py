@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # In the order in which they are read; each uses only what stands above it.
 _SCRIPTS = (
     *("dom", "data", "summary", "relations", "plots", "claims", "curves"),
-    *("filters", "scatter", "rows", "compare", "details", "page"),
+    *("filters", "scatter", "rows", "compare", "circuit", "charts", "steps", "factpath", "dissect"),
+    *("details", "page"),
 )
 _PICTURES = {".svg": "image/svg+xml", ".png": "image/png"}
 

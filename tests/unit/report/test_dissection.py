@@ -42,11 +42,12 @@ def test_an_array_keeps_its_shape_and_says_what_is_missing() -> None:
             "section F5: the table lacks the column probe; it has: layer, accur",
         ),
         ({"kind": "heat"}, "section F5: a heat map needs the column of its colours"),
+        ({"kind": "bars", "low": "names"}, "section F5: names cannot be drawn, since they hold no numbers"),
     ],
-    ids=["no column", "no colours"],
+    ids=["no column", "no colours", "no numbers"],
 )
 def test_a_chart_reads_columns_that_are_there(chart, said) -> None:
-    table = pl.DataFrame({"layer": [0], "accuracy": [0.5]})
+    table = pl.DataFrame({"layer": [0], "accuracy": [0.5], "names": ["known"]})
     charts = (Chart(x="layer", y="accuracy", **chart),)
     with pytest.raises(ValueError, match=said):
         Section(id="F5", title="t", text="t", table=table, charts=charts)

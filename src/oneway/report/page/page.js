@@ -48,7 +48,8 @@ function show(run) {
     .getElementById("main")
     .replaceChildren(
       ...[
-        () => header(run.record),
+        () => header(run.dissection ? { ...run.record, asked: run.dissection.asked || run.record.asked } : run.record),
+        ...(run.dissection ? dissectionParts(run) : []),
         () => claims(run.record),
         () => figures(run),
         () => curves(run),

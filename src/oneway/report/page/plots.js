@@ -62,11 +62,13 @@ const plots = {
     }
   },
 
+  remove(box) {
+    this.sight.unobserve(box);
+    Plotly.purge(box);
+    this.drawers.delete(box);
+  },
+
   clear() {
-    for (const box of this.drawers.keys()) {
-      this.sight.unobserve(box);
-      Plotly.purge(box);
-    }
-    this.drawers.clear();
+    for (const box of [...this.drawers.keys()]) this.remove(box);
   },
 };
