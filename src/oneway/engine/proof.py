@@ -22,6 +22,7 @@ from oneway.engine.tap import Edit, Tap
 from oneway.models.placement import entry
 
 TOKENS = 5
+COLUMNS = 4096  # of the logits, by which an edit is seen
 LIMIT = 1e-4  # of the largest logit, or of 1
 # What a block computes next from each kind of site in it.
 HEARD_BY: dict[Kind, Kind] = {
@@ -240,8 +241,9 @@ def _seen_layer_by_layer(
     found[Site("final_norm")] = normed = model.final_norm(x[0])
     found[Site("logits")] = logits = model.logits(normed.flatten(0, 1))[None]
     ends = torch.cat((model.final_norm(runs[:, 0, 0]), _other(normed[:, last])))
-    columns = torch.arange(min(64, engine.vocab), device=engine.device)[None]
-    moved = model.columns(ends[:, None], columns)[:, 0] - logits[:, last, : columns.shape[1]]
+    # Of a large vocabulary every so many: a model may have tokens that it never says, one after the other.
+    columns = torch.arange(0, engine.vocab, max(1, engine.vocab // COLUMNS), device=engine.device)
+    moved = model.columns(ends[:, None], columns[None])[:, 0] - logits[:, last, columns]
     sizes = [
         *moved.abs().amax(1).tolist(),
         float((_other(logits[:, last]) - logits[:, last]).abs().max()),

@@ -33,7 +33,7 @@ def product_of_names(
         if site.position is not None:
             raise SiteError(f"{site}: in a product of names the position is always the last")
     sites = {s: checked(Site(s.kind, s.layer, s.head, -1, s.neuron), engine.form, length) for s in reads}
-    beginnings, ends = engine.checked_tokens(beginnings), engine.checked_tokens(ends[None])[0]
+    beginnings, ends = engine.checked_tokens(beginnings), engine.checked_tokens(ends[:, None])[:, 0]
     step = max(1, ROWS // len(ends))
     with progress("names") as advance:
         for start in range(0, len(beginnings), step):
