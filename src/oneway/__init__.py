@@ -1,19 +1,43 @@
 """oneway: a laboratory for one-way memory.
 
 `oneway.audit(model, facts)`, `oneway.check(model)`, `oneway.compare(before, after)`, `oneway.train(facts, out)`,
-`oneway.compile(facts, out)`, `oneway.grade(found, circuit)`, `oneway.run(study)` and `oneway.demo()` do what the
-commands of these names do, `oneway.grow(out)` what `oneway train --world athletes` does, and
-`oneway.write_report(runs, out)` what `oneway report` does (`oneway.report` is the package).
+`oneway.dissect(model, facts)`, `oneway.compile(facts, out)`, `oneway.grade(found, circuit)`, `oneway.run(study)` and
+`oneway.demo()` do what the commands of these names do, `oneway.grow(out)` what `oneway train --world athletes` does,
+and `oneway.write_report(runs, out)` what `oneway report` does (`oneway.report` is the package).
 Torch is imported when one of them is called.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oneway.api import audit, check, compare, compile, demo, grade, grow, run, train, write_report
+    from oneway.api import (
+        audit,
+        check,
+        compare,
+        compile,
+        demo,
+        dissect,
+        grade,
+        grow,
+        run,
+        train,
+        write_report,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["audit", "check", "compare", "compile", "demo", "grade", "grow", "run", "train", "write_report"]
+__all__ = [
+    "audit",
+    "check",
+    "compare",
+    "compile",
+    "demo",
+    "dissect",
+    "grade",
+    "grow",
+    "run",
+    "train",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:

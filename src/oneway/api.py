@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from oneway.recall.compare import Audited, Comparison
     from oneway.recall.result import AuditResult
     from oneway.report import Run
+    from oneway.studies.dissecting import Dissected, Prepared
     from oneway.training.teach import Course, Taught, Teaching
 
 
@@ -207,6 +208,79 @@ def compile(
     for name, value in others.items():
         _check_choice(compile_table, name, value)
     return compile_table(table, Path(out), capacity=capacity, **others)
+
+
+def dissect(
+    model: "Source",
+    facts: "str | Path | FactTable",
+    *,
+    relations: str | Path | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    **options: Any,
+) -> "Dissected":
+    """Where and how a model keeps the facts of a relation: the whole investigation of Fact Finding, F1 to F16, and the
+    circuit of a one-way lookup, N1, each claim judged by its fixed rule.
+
+    `model` and `facts` as for `audit`. `options`: any field of `DissectionConfig` (relation, template, one_shot, seed)
+    or of `Sizes` (most, entities, splits, quadruples, traced). With `out` it is a run in that folder, see
+    `dissect_run`; without, nothing is written. See `oneway.studies.dissecting`.
+    """
+    if out is not None:
+        return dissect_run(model, facts, relations=relations, device=device, out=out, **options)[0]
+    return _to_dissect(model, facts, relations, device, options).dissect()
+
+
+def dissect_run(
+    model: "Source",
+    facts: "str | Path | FactTable",
+    *,
+    relations: str | Path | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    **options: Any,
+) -> "tuple[Dissected, Path]":
+    """`dissect` as a run with a folder (by default a new one under runs/dissect), which is returned too.
+
+    Killed at any moment, the same call continues with the step that was interrupted; where `out` holds this very
+    dissection, finished, it is shown again. Raises RunError and WriteError as `open_run` does.
+    """
+    from oneway.runs.unfinished import open_run
+
+    prepared = _to_dissect(model, facts, relations, device, options)
+    asked = {"dissect": prepared.identity}
+    with open_run(Path("runs"), "dissect", asked, None if out is None else Path(out)) as directory:
+        workspace = directory.file("workspace")
+        if directory.finished:
+            found = prepared.read(directory.path)
+        else:
+            found = prepared.dissect(workspace)
+            found = replace(found, record=replace(found.record, run_id=directory.path.resolve().name))
+            found.save(directory.path)
+        rmtree(workspace, ignore_errors=True)
+    return found, directory.path
+
+
+def _to_dissect(
+    model: "Source",
+    facts: "str | Path | FactTable",
+    relations: str | Path | None,
+    device: str,
+    options: dict[str, Any],
+) -> "Prepared":
+    table = _table(facts, relations)
+    from oneway.anatomy.specimen import Sizes
+    from oneway.studies.dissecting import DissectionConfig, prepare_dissection
+
+    sizes = {field.name for field in fields(Sizes)}
+    own = {field.name for field in fields(DissectionConfig)} - {"sizes"}
+    if unknown := options.keys() - sizes - own:
+        raise ValueError(f"dissect has no option {min(unknown)!r}")
+    config = DissectionConfig(
+        **{name: value for name, value in options.items() if name in own},
+        sizes=Sizes(**{name: value for name, value in options.items() if name in sizes}),
+    )
+    return prepare_dissection(model, table, config, device=device)
 
 
 def grade(found: "Mapping[str, Any] | str | Path", circuit: str | Path) -> "Grade":

@@ -182,6 +182,46 @@ def compare(
 
 
 @app.command()
+def dissect(
+    model: Annotated[str, typer.Option(help="A checkpoint directory, a LoRA adapter's, or a hub name.")],
+    facts: Facts,
+    relations: Relations = None,
+    relation: Annotated[
+        str, typer.Option(help="The relation that is dissected; default: the one with most facts.")
+    ] = "",
+    template: Annotated[int, typer.Option(min=0, help="Which of its forward templates asks.")] = 0,
+    one_shot: Annotated[
+        int | None, typer.Option(min=-1, help="Which one-shot prefix; default: the first, -1: none.")
+    ] = None,
+    most: Annotated[int, typer.Option(min=20, help="Most facts; more are drawn from at random.")] = 1500,
+    entities: Annotated[int, typer.Option(min=2, help="Entities whose neurons are ablated one by one.")] = 24,
+    seed: Annotated[int, typer.Option(help="Draws what is random.")] = 0,
+    device: Device = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run (default: a new one under runs/).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Where and how does a model keep these facts? The whole investigation of Fact Finding, with its verdicts."""
+    table = _read(facts, relations)
+    from oneway.api import dissect_run
+
+    found, directory = dissect_run(
+        model,
+        table,
+        device=device,
+        out=out,
+        relation=relation,
+        template=template,
+        one_shot=one_shot,
+        most=most,
+        entities=entities,
+        seed=seed,
+    )
+    _show(found.record, directory, as_json)
+
+
+@app.command()
 def train(
     out: Annotated[Path, typer.Option(help="Where the Hugging Face checkpoint is written.")],
     facts: Annotated[

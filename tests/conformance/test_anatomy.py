@@ -253,7 +253,7 @@ def probe_scores_of_normed(case: Case, normed: Tensor) -> Tensor:
 
 def test_norms(case: Case):
     tokens, known = every_name(case.asked)
-    found = norms(case.engine, names_of(case.asked))
+    found = norms(case.engine, names_of(case.asked)).table()
     for layer in range(LAYERS):
         length = case.read(layer, "mlp_out", tokens)[:, -1].norm(dim=-1).view(known.shape)
         wanted = float((length[known] / length[~known].mean()).mean())

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from oneway.anatomy.intervals import other_answers
 from oneway.engine import AllLogits, Engine
 from oneway.facts import Fact, FactTable, Relation
 from oneway.facts.rendering import Filled, fill
@@ -35,6 +36,7 @@ class Asked:
     answers: Int[Tensor, " answer"]
     labels: tuple[str, ...]
     right: Int[Tensor, " fact"]
+    said: int = 0  # how many tokens of the answer stand in the prompt already
 
     @property
     def final(self) -> int:
@@ -60,6 +62,25 @@ class Asked:
 
     def __len__(self) -> int:
         return len(self.facts)
+
+    def others(self, *, seed: int = 0) -> list[int]:
+        """For every question another one with another right answer, which begins as this one if part of it was said.
+
+        What a resample ablation takes its values from. Raises ValueError where a question has none.
+        """
+        return other_answers(self.right, alike=self._beginnings, seed=seed)
+
+    @property
+    def with_others(self) -> "Asked":
+        """Those of the questions that have another one with another right answer that begins alike."""
+        begun = self._beginnings
+        several = [len(self.right[begun == one].unique()) > 1 for one in begun.tolist()]
+        return self.only(torch.tensor(several, dtype=torch.bool))
+
+    @property
+    def _beginnings(self) -> Int[Tensor, " fact"]:
+        said = self.tokens[:, self.tokens.shape[1] - self.said :]
+        return said.unique(dim=0, return_inverse=True)[1] if self.said else torch.zeros_like(self.right)
 
     def only(self, rows: Sequence[int] | Int[Tensor, " some"] | Bool[Tensor, " fact"]) -> "Asked":
         """Some of the questions; the answers stay what they were."""
@@ -141,7 +162,7 @@ def ask(
                 len(kept)
             )
             continue
-        groups.append(_asked(list(kept.values()), name, front))
+        groups.append(_asked(list(kept.values()), name, front, said))
     notes = tuple(f"{count} facts not asked: {reason}" for reason, count in left_out.items() if count)
     if not groups:
         raise TooFewFacts(
@@ -221,7 +242,7 @@ def _in_front(tokenizer: PreTrainedTokenizerBase) -> int:
     return special.index(0)
 
 
-def _asked(group: list[tuple[Fact, list[int], int]], name: range, front: int) -> Asked:
+def _asked(group: list[tuple[Fact, list[int], int]], name: range, front: int, said: int) -> Asked:
     labels: dict[int, dict[str, None]] = defaultdict(dict)
     for fact, _, answer in group:
         labels[answer][fact.object] = None
@@ -234,6 +255,7 @@ def _asked(group: list[tuple[Fact, list[int], int]], name: range, front: int) ->
         answers=torch.tensor(list(order)),
         labels=tuple(" / ".join(names) for names in labels.values()),
         right=torch.tensor([order[answer] for _, _, answer in group]),
+        said=said,
     )
 
 

@@ -15,10 +15,12 @@ from torch import Tensor
 from oneway.anatomy.asked import Asked
 from oneway.anatomy.extraction import log_odds
 from oneway.anatomy.hashing import Names
-from oneway.anatomy.intervals import interval_table, other_answers
+from oneway.anatomy.intervals import interval_table
 from oneway.anatomy.probes import Swapped, swapped
 from oneway.engine import Engine, Patch, Resample, Site
 from oneway.engine.workloads import attention_patterns, product_of_names
+
+HELD = 0.9  # of the variance of what the first part brings: the rest is spread over all directions
 
 
 def carrying_heads(engine: Engine, asked: Asked, *, seed: int = 0) -> pl.DataFrame:
@@ -31,7 +33,7 @@ def carrying_heads(engine: Engine, asked: Asked, *, seed: int = 0) -> pl.DataFra
     """
     if len(asked.name) < 2:
         raise ValueError("names of one token have no earlier part that a head could carry")
-    source = other_answers(asked.right, seed=seed)
+    source = asked.others(seed=seed)
     layers, heads = engine.layers, engine.form.heads
     patches = [
         Patch(Site("z", layer, head, asked.final), Resample(source))
@@ -65,7 +67,7 @@ def parts_of_names(engine: Engine, names: Names, layer: int) -> Parts:
     """N1: is there a subspace for the previous token on a name's last one, and how large is it?
 
     r(A, B) = mean + a(A) + b(B) + c(A, B) over all pairs of parts, each term of mean zero (a two-way analysis of
-    variance); `basis` spans a(A) after `layer`.
+    variance); `basis` spans the directions that hold nine tenths of a(A) after `layer`.
     """
     sites = [Site("resid_post", number) for number in range(engine.layers)]
     beginnings = torch.cat((names.front.expand(len(names.firsts), -1), names.firsts[:, None]), dim=1)
@@ -95,7 +97,8 @@ def parts_of_names(engine: Engine, names: Names, layer: int) -> Parts:
         )
         if site.layer == layer:
             left, values, _ = torch.linalg.svd((first - mean).T, full_matrices=False)
-            basis = left[:, values > 1e-3 * values[0]].to(engine.weights.W_E)
+            held = values.square().cumsum(0) / values.square().sum()
+            basis = left[:, : int((held < HELD).sum()) + 1].to(engine.weights.W_E)
     return Parts(pl.DataFrame(rows), basis)
 
 
@@ -106,7 +109,7 @@ def without_subspace(
     subspace of as many dimensions is."""
     at = Site("resid_post", layer, position=asked.final)
     resid = engine.run(asked.tokens, [at])[at]
-    source = other_answers(asked.right, seed=seed)
+    source = asked.others(seed=seed)
     change = resid[source] - resid
     drawn = torch.randn(basis.shape, generator=torch.Generator().manual_seed(seed)).to(basis)
     random = torch.linalg.qr(drawn)[0]
@@ -122,7 +125,7 @@ def answer_on_the_way(engine: Engine, asked: Asked, *, seed: int = 0) -> pl.Data
 
     With `ask(…, said=k)` this asks for *next output* and *next-next output*: on the name, or on the way already.
     """
-    source, layers, rows = other_answers(asked.right, seed=seed), range(engine.layers), []
+    source, layers, rows = asked.others(seed=seed), range(engine.layers), []
     for position in range(asked.final, asked.last + 1):
         sites = [Site("resid_pre", layer, position=position) for layer in layers]
         patches = [Patch(site, Resample(source)) for site in sites]

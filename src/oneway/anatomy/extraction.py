@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oneway.anatomy.asked import Asked
-from oneway.anatomy.intervals import interval_table, other_answers, rank_correlation
+from oneway.anatomy.intervals import interval_table, rank_correlation
 from oneway.engine import Engine, LogitDifference, Patch, Path, Resample, Site
 from oneway.engine.workloads import attention_patterns, direct_effects, total_effects
 
@@ -78,7 +78,7 @@ def direct(engine: Engine, asked: Asked, *, seed: int = 0) -> Direct:
     Claim: a sparse set matters. The value of another fact with another answer takes the component's place (resample);
     the final norm's scale is computed anew.
     """
-    source = other_answers(asked.right, seed=seed)
+    source = asked.others(seed=seed)
     readout, value = log_odds(asked, source), Resample(source)
     along = direct_effects(engine, asked.tokens, readout, value)
     through = total_effects(engine, asked.tokens, asked.last, readout, value)
@@ -128,7 +128,7 @@ def reading(engine: Engine, asked: Asked, head: Head, *, seed: int = 0) -> Effec
     read the first one's own output there (V-composition), and that one reads MLPs.
     """
     layer, number = head
-    source = other_answers(asked.right, seed=seed)
+    source = asked.others(seed=seed)
     readout, value, form = log_odds(asked, source), Resample(source), engine.form
     receiver = Site("v", layer, number // form.group, asked.final)
     senders = [Site("z", before, h, asked.final) for before in range(layer) for h in range(form.heads)]

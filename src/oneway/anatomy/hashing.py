@@ -16,7 +16,7 @@ from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from oneway.anatomy.asked import Asked
-from oneway.anatomy.intervals import interval_table
+from oneway.anatomy.intervals import interval_table, resampled
 from oneway.anatomy.probes import trained_probe
 from oneway.anatomy.simplification import Simplified
 from oneway.engine import Engine, Site
@@ -65,14 +65,11 @@ def probes_through(
 
     Claim: a smooth rise. Hashing first and looking up then would stay at chance and jump.
     """
-    at, until = simplified.tokens.shape[1] - 1, max(p.site.layer or 0 for p in simplified.patches) + 1
-    sites = [Site("resid_pre", 0, position=at)]
-    sites += [Site("resid_post", layer, position=at) for layer in range(min(until, engine.layers))]
-    found = engine.run(simplified.tokens, sites, simplified.patches)
-    accuracies = [trained_probe(found[site], asked.right, splits=splits, seed=seed) for site in sites]
+    streams = effective_streams(engine, simplified)
+    accuracies = [trained_probe(one, asked.right, splits=splits, seed=seed) for one in streams]
     return pl.DataFrame(
         {
-            "layer": range(-1, len(sites) - 1),
+            "layer": range(-1, len(streams) - 1),
             "accuracy": [one.mean for one in accuracies],
             "low": [one.low for one in accuracies],
             "high": [one.high for one in accuracies],
@@ -80,7 +77,30 @@ def probes_through(
     )
 
 
-def norms(engine: Engine, names: Names, *, most: int = 2000, seed: int = 0) -> pl.DataFrame:
+def effective_streams(engine: Engine, simplified: Simplified) -> list[Float[Tensor, "fact d_model"]]:
+    """The effective model's stream on the name's last token: the summed tokens, and after each layer that it has."""
+    at, until = (
+        simplified.tokens.shape[1] - 1,
+        max((p.site.layer or 0 for p in simplified.patches), default=0),
+    )
+    sites = [Site("resid_pre", 0, position=at)]
+    sites += [Site("resid_post", layer, position=at) for layer in range(min(until + 1, engine.layers))]
+    found = engine.run(simplified.tokens, sites, simplified.patches)
+    return [found[site] for site in sites]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Norms:
+    """F14: the norm of each known name's MLP outputs over the mean of unknown ones, by layer."""
+
+    ratios: Float[Tensor, "fact layer"]
+
+    def table(self) -> pl.DataFrame:
+        """One row a layer: the mean over known names with its interval."""
+        return interval_table(self.ratios.T, ("layer",), "ratio")
+
+
+def norms(engine: Engine, names: Names, *, most: int = 2000, seed: int = 0) -> Norms:
     """F14: the norm of every MLP's output on the last token of known names, over that on unknown pairs of their parts.
 
     Each known name is divided by the mean of up to `most` unknown ones; where an MLP writes nothing for unknown names
@@ -93,7 +113,7 @@ def norms(engine: Engine, names: Names, *, most: int = 2000, seed: int = 0) -> p
         residuals(engine, names.tokens(pairs), -1, kind="mlp_out").norm(dim=-1) for pairs in (known, unknown)
     )
     below = other.mean(0).clamp_min(1e-6 * own.mean(0)).clamp_min(1e-30)
-    return interval_table((own / below).T, ("layer",), "ratio")
+    return Norms((own / below).cpu())
 
 
 def broken_linearity(
@@ -242,6 +262,11 @@ def auc(scores: Float[Tensor, " fact"], has: Bool[Tensor, " fact"]) -> float:
     ranks, yes = rankdata(scores.double().cpu().numpy()), has.cpu().numpy()
     n, m = int(yes.sum()), int((~yes).sum())
     return float((ranks[yes].sum() - n * (n + 1) / 2) / (n * m)) if n and m else float("nan")
+
+
+def auc_of(scores: Float[Tensor, " fact"], has: Bool[Tensor, " fact"], *, seed: int = 0) -> Estimate:
+    """`auc` with a bootstrap interval over facts."""
+    return resampled(lambda facts: auc(scores[facts], has[facts]), len(scores), "AUC", seed=seed)
 
 
 def aucs(values: Float[Tensor, "fact neuron"], has: Bool[Tensor, " fact"]) -> Float[np.ndarray, " neuron"]:

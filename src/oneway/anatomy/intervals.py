@@ -1,14 +1,16 @@
 """Values per fact into tables: a mean over facts with its interval for every component."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 from torch import Tensor
+
+from oneway.evidence.estimate import Estimate
 
 
 def interval_table(
@@ -41,18 +43,42 @@ def rank_correlation(one: Tensor, other: Tensor) -> float:
     return float(stats.spearmanr(a, b).statistic)
 
 
-def other_answers(right: Tensor, *, seed: int = 0) -> list[int]:
+def other_answers(right: Tensor, *, alike: Tensor | None = None, seed: int = 0) -> list[int]:
     """For every question another one, drawn among those whose right answer is another.
 
-    What a resample ablation takes its values from. Raises ValueError where all answers are the same.
+    What a resample ablation takes its values from. With `alike`, a number for each question, both have the same one.
+    Raises ValueError where all answers are the same.
     """
     rng = np.random.default_rng(seed)
     answers = right.cpu().numpy()
+    groups = np.zeros_like(answers) if alike is None else alike.cpu().numpy()
     found = np.empty(len(answers), dtype=np.int64)
-    for answer in np.unique(answers):
-        others = np.flatnonzero(answers != answer)
+    for group, answer in np.unique(np.stack((groups, answers)), axis=1).T:
+        others = np.flatnonzero((groups == group) & (answers != answer))
         if not len(others):
             raise ValueError("all questions have the same answer: there is no other to put in its place")
-        own = np.flatnonzero(answers == answer)
+        own = np.flatnonzero((groups == group) & (answers == answer))
         found[own] = rng.choice(others, size=len(own))
     return torch.from_numpy(found).tolist()
+
+
+def resampled(
+    statistic: Callable[[Int[np.ndarray, " fact"]], float],
+    facts: int,
+    unit: str,
+    *,
+    resamples: int = 300,
+    seed: int = 0,
+) -> Estimate:
+    """A statistic of all facts with its percentile bootstrap interval: facts are drawn with replacement.
+
+    `statistic` is told which facts it is of. Resamples in which it is NaN (no fact of a kind was drawn) are left out;
+    where it is NaN of all facts, or there are fewer than two, the interval is infinite.
+    """
+    mean = statistic(np.arange(facts))
+    if facts < 2 or not math.isfinite(mean):
+        return Estimate(mean, -math.inf, math.inf, facts, unit)
+    rng = np.random.default_rng(seed)
+    drawn = np.array([statistic(rng.integers(facts, size=facts)) for _ in range(resamples)])
+    low, high = np.quantile(drawn[np.isfinite(drawn)], [0.025, 0.975])
+    return Estimate(mean, float(low), float(high), facts, unit)

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from oneway.anatomy.asked import Asked
-from oneway.anatomy.intervals import other_answers
 from oneway.anatomy.probes import Swapped, norm, swapped
 from oneway.engine import Engine, Patch, Residual, Site
 from oneway.evidence.estimate import Estimate, over_facts
@@ -96,7 +95,7 @@ def judge_relation(
     subject = found[at]
     predicted = relation(subject, beta)
     own, told = (_answers(engine, others, stream) for stream in (found[end], predicted))
-    source = other_answers(others.right, seed=seed)
+    source = others.others(seed=seed)
     left, values, right = torch.linalg.svd(relation.weight, full_matrices=False)
     kept = rank or max(1, len(values) // 3)
     inverse = right[:kept].T @ torch.diag(1 / values[:kept].clamp_min(1e-12)) @ left[:, :kept].T

@@ -18,15 +18,15 @@ def attention_removed(remaining: Remaining) -> pl.DataFrame:
     """F7: attention on the name's last token mean-ablated from layer k up, for every k; k = the number of layers takes
     nothing away. Claim: only the first layers' attention matters there.
     """
-    asked, layers = remaining.asked, remaining.engine.layers
-    runs = [
-        tuple(Patch(Site("attn_out", layer, position=asked.final), MEAN) for layer in range(k, layers))
-        for k in range(layers + 1)
-    ]
-    names = [str(k) for k in range(layers + 1)]
-    return (
-        remaining(runs).table(names).with_columns(pl.col("intervention").cast(pl.Int64).alias("from_layer"))
-    )
+    runs = removals(remaining)
+    found = remaining(list(runs.values())).table([str(k) for k in runs])
+    return found.with_columns(pl.col("intervention").cast(pl.Int64).alias("from_layer"))
+
+
+def removals(remaining: Remaining) -> dict[int, tuple[Patch, ...]]:
+    """The interventions of `attention_removed` by the layer from which attention is gone."""
+    layers, at = remaining.engine.layers, remaining.asked.final
+    return {k: _each("attn_out", range(k, layers), at) for k in range(layers + 1)}
 
 
 def traps(remaining: Remaining) -> pl.DataFrame:
@@ -39,6 +39,12 @@ def traps(remaining: Remaining) -> pl.DataFrame:
     * name hidden below layer k: no position behind the name may attend to it in layers below k: from which layer on
       the name's last token is read.
     """
+    runs = trap_runs(remaining)
+    return remaining(list(runs.values())).table(list(runs))
+
+
+def trap_runs(remaining: Remaining) -> dict[str, tuple[Patch, ...]]:
+    """The interventions of `traps` by what they take away."""
     asked, layers = remaining.asked, range(remaining.engine.layers)
     behind = range(asked.final + 1, asked.last + 1)
     runs: dict[str, tuple[Patch, ...]] = {
@@ -53,7 +59,7 @@ def traps(remaining: Remaining) -> pl.DataFrame:
             for layer in range(k)
             for position in behind
         )
-    return remaining(list(runs.values())).table(list(runs))
+    return runs
 
 
 def paths_between_mlps(remaining: Remaining, layers: Iterable[int]) -> pl.DataFrame:
@@ -63,6 +69,12 @@ def paths_between_mlps(remaining: Remaining, layers: Iterable[int]) -> pl.DataFr
     the rows "each alone" (one MLP ablated everywhere) and "all paths" let one tell: parallel copies lose little by any
     single path and little by all of them.
     """
+    runs = path_runs(remaining, layers)
+    return remaining(list(runs.values())).table(list(runs))
+
+
+def path_runs(remaining: Remaining, layers: Iterable[int]) -> dict[str, tuple[Patch | Path, ...]]:
+    """The interventions of `paths_between_mlps` by what they take away."""
     at, chosen = remaining.asked.final, list(layers)
     runs: dict[str, tuple[Patch | Path, ...]] = {"nothing": ()}
     paths = {
@@ -75,7 +87,7 @@ def paths_between_mlps(remaining: Remaining, layers: Iterable[int]) -> pl.DataFr
     runs |= {f"{i} → all later": tuple(p for (a, _), p in paths.items() if a == i) for i in chosen[:-1]}
     runs["all paths"] = tuple(paths.values())
     runs |= {f"{i} alone": (Patch(Site("mlp_out", i, position=at), MEAN),) for i in chosen}
-    return remaining(list(runs.values())).table(list(runs))
+    return runs
 
 
 def _each(kind: str, layers: Iterable[int], position: int, value: Value = MEAN) -> tuple[Patch, ...]:

@@ -15,21 +15,32 @@ from torch import Tensor
 
 from oneway.anatomy.asked import Asked
 from oneway.anatomy.extraction import Head
-from oneway.anatomy.hashing import Names, auc, aucs
+from oneway.anatomy.hashing import Names, auc_of, aucs
 from oneway.anatomy.probes import read_directions
 from oneway.engine import Engine, LogProbability, Patch, Site, Zero
-from oneway.engine.workloads import neuron_effects, product_of_names
+from oneway.engine.workloads import product_of_names
 from oneway.evidence.estimate import Estimate, over_facts
 
 
 def neuron_changes(
-    engine: Engine, asked: Asked, layers: Sequence[int]
+    engine: Engine, asked: Asked, layers: Sequence[int], *, of: Sequence[int] | None = None
 ) -> Float[Tensor, "neuron_of_layers fact"]:
-    """How far log p(right), in nats, changes when a neuron is mean-ablated on the name's last token, one by one."""
-    readout = LogProbability(answer=asked.right_token)
-    return torch.cat(
-        [neuron_effects(engine, asked.tokens, layer, asked.final, readout).change for layer in layers]
-    )
+    """How far log p(right), in nats, changes when a neuron is mean-ablated on the name's last token, one by one.
+
+    `of`: the facts whose change is wanted (default: all); the means are over all facts either way.
+    """
+    some = asked if of is None else asked.only(of)
+    readout = LogProbability(answer=some.right_token)
+    sites = [Site("mlp_post", layer, position=asked.final) for layer in layers]
+    means = {site.layer: value.mean(0) for site, value in engine.run(asked.tokens, sites).items()}
+    changes = []
+    for layer in layers:
+        patches = [
+            Patch(Site("mlp_post", layer, position=asked.final, neuron=neuron), mean)
+            for neuron, mean in enumerate(means[layer])
+        ]
+        changes.append(engine.effects(some.tokens, patches, readout).change)
+    return torch.cat(changes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,10 +89,14 @@ def shared_neurons(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Excess:
-    """F11: for every known name, the excess that neurons themselves made, and all of it at the probe; their ratio."""
+    """F11: for every known name, the excess that neurons themselves made, and all of it at the probe; their ratio.
+
+    `by_neuron` is what each neuron makes, a mean over the names.
+    """
 
     made_by_neurons: Float[Tensor, " fact"]
     at_probe: Float[Tensor, " fact"]
+    by_neuron: Float[Tensor, "layer neuron"]
 
     @property
     def ratio(self) -> Float[Tensor, " fact"]:
@@ -140,13 +155,15 @@ def nonlinear_excess(engine: Engine, asked: Asked, names: Names, head: Head) -> 
             found[site].add(rows, values[site].cpu(), known)
         scale.append(norm_scale(engine, values[stream]).cpu())
     fixed = float(torch.cat(scale).mean())
-    made = torch.zeros(len(known))
+    made, by_neuron = torch.zeros(len(known)), []
     for layer, post, pre in zip(layers, posts, pres, strict=True):
         own = (found[post].of_known() - found[pre].of_known().clamp_min(0)).clamp_min(0)
         direct = engine.weights.blocks[layer].W_out.cpu() @ weights * fixed  # [neuron answer]
-        made += (own * direct.T[right]).clamp_min(0).sum(1)
+        weighted = (own * direct.T[right]).clamp_min(0)
+        made += weighted.sum(1)
+        by_neuron.append(weighted.mean(0))
     at_probe = (found[stream].of_known() * (weights.T * fixed)[right]).sum(1)
-    return Excess(made, at_probe)
+    return Excess(made, at_probe, torch.stack(by_neuron))
 
 
 class _ExcessOf:
@@ -207,23 +224,26 @@ def _right_of(asked: Asked, names: Names) -> Tensor:
 class AttributeNeuron:
     """F12: the neuron that tells one answer best, and whether it matters.
 
-    `auc` over all facts on the half that it was not chosen on. Losses are −log p(right), in nats, over facts with
-    that answer: clean, and the neuron mean- and zero-ablated. Cosines of its input weights: with its output weights,
-    with the answer's direction through the head, and with that direction less the others'. `auc_after`: with these
-    three directions removed from the input weights: if it only boosted a signal, little would be left.
+    `auc` on the half of the facts that it was not chosen on, `chosen_at` on the other. Losses are −log p(right), in
+    nats, over facts with that answer: clean, and the neuron mean- and zero-ablated; `loss_added` by the first, fact by
+    fact. Cosines of its input weights: with its output weights, with the answer's direction through the head, and with
+    that direction less the others'. `auc_after`: with these three directions removed from the input weights: if it only
+    boosted a signal, little would be left.
     """
 
     label: str
     layer: int
     neuron: int
-    auc: float
+    chosen_at: float
+    auc: Estimate
     loss_clean: Estimate
     loss_mean_ablated: Estimate
     loss_zero_ablated: Estimate
     cos_output: float
     cos_head: float
     cos_against_others: float
-    auc_after: float
+    auc_after: Estimate
+    loss_added: Estimate
 
 
 def attribute_neurons(engine: Engine, asked: Asked, head: Head, *, seed: int = 0) -> list[AttributeNeuron]:
@@ -245,7 +265,8 @@ def attribute_neurons(engine: Engine, asked: Asked, head: Head, *, seed: int = 0
         scores = np.stack([aucs(layer[choosing], has[choosing]) for layer in posts])
         layer, neuron = divmod(int(scores.argmax()), scores.shape[1])
         read = found[sites[head[0] + layer]]
-        chosen.append(_described(engine, asked, head, label, has, (layer, neuron), posts, read, judging))
+        at = float(scores.max())
+        chosen.append(_described(engine, asked, head, label, has, (layer, neuron), at, posts, read, judging))
     return chosen
 
 
@@ -256,6 +277,7 @@ def _described(
     label: str,
     has: Bool[Tensor, " fact"],
     which: tuple[int, int],
+    chosen_at: float,
     posts: Float[Tensor, "layer fact neuron"],
     read: Float[Tensor, "fact d_model"],
     judging: Tensor,
@@ -285,12 +307,14 @@ def _described(
         label,
         layer,
         neuron,
-        auc(posts[layer, judging, neuron], has[judging]),
+        chosen_at,
+        auc_of(posts[layer, judging, neuron], has[judging]),
         clean,
         mean_ablated,
         zero_ablated,
         cos_output,
         cos_head,
         cos_against,
-        auc((read @ left)[judging], has[judging]),
+        auc_of((read @ left)[judging], has[judging]),
+        over_facts((told.clean - told.patched[0]).double().cpu().numpy(), "nats"),
     )

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.model_selection import KFold, StratifiedShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -19,13 +19,12 @@ from torch.nn import functional
 
 from oneway.anatomy.asked import Asked
 from oneway.anatomy.extraction import Head
-from oneway.anatomy.intervals import other_answers
 from oneway.engine import Engine, Logits, Patch, Site
 from oneway.engine.workloads import residuals
 from oneway.evidence.estimate import Estimate, over_facts, over_seeds
 from oneway.models.decoder import Decoder
 
-SPLITS, TEST = 10, 0.2
+SPLITS, TEST, FOLDS = 10, 0.2, 5
 
 
 def answer_directions(engine: Engine, asked: Asked) -> Float[Tensor, "d_model answer"]:
@@ -138,6 +137,28 @@ def trained_probe(
     return over_seeds(scores, "probability")
 
 
+def held_out_hits(
+    features: Float[Tensor, "fact d_model"],
+    right: Int[Tensor, " fact"],
+    *,
+    tested_on: Float[Tensor, "fact d_model"] | None = None,
+    seed: int = 0,
+) -> Bool[np.ndarray, " fact"]:
+    """Whether a logistic regression that has not seen a fact reads its answer: five folds, each judged by the others.
+
+    What an interval over facts is of, where `trained_probe` has one over splits. `tested_on` as there. Answers that
+    fewer than five facts have cannot stand in every fold; they are judged all the same.
+    """
+    x, y = features.double().cpu().numpy(), right.cpu().numpy()
+    other = x if tested_on is None else tested_on.double().cpu().numpy()
+    hits = np.zeros(len(y), dtype=bool)
+    for train, test in KFold(FOLDS, shuffle=True, random_state=seed).split(x):
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, C=0.1))
+        probe.fit(x[train], y[train])
+        hits[test] = probe.predict(other[test]) == y[test]
+    return hits
+
+
 def by_layer(
     engine: Engine, asked: Asked, *, position: int | None = None, splits: int = SPLITS, seed: int = 0
 ) -> pl.DataFrame:
@@ -187,7 +208,7 @@ def subspace_patching(engine: Engine, asked: Asked, head: Head, *, seed: int = 0
     layer = head[0]
     at = Site("resid_pre", layer, position=asked.final)
     resid = engine.run(asked.tokens, [at])[at]
-    source = other_answers(asked.right, seed=seed)
+    source = asked.others(seed=seed)
     change = resid[source] - resid
     block = engine.weights.blocks[layer]
     read = block.ln1_w[:, None] * read_directions(engine, asked, head)

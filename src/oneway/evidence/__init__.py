@@ -3,7 +3,7 @@
 from oneway.evidence.claim import Claim, Judgement, Measured, Verdict
 from oneway.evidence.estimate import Estimate, mcnemar, over_facts, over_pairs, over_seeds
 from oneway.evidence.record import RunRecord, sha256
-from oneway.evidence.study import Audited, Study, StudyConfig
+from oneway.evidence.study import Audited, Pictured, Study, StudyConfig
 
 __all__ = [
     "Audited",
@@ -11,6 +11,7 @@ __all__ = [
     "Estimate",
     "Judgement",
     "Measured",
+    "Pictured",
     "RunRecord",
     "Study",
     "StudyConfig",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from oneway.evidence.claim import Claim, Judgement, Measured
 from oneway.evidence.record import RunRecord
@@ -43,6 +43,17 @@ class Audited(Protocol):
     def record(self) -> RunRecord: ...
 
 
+@runtime_checkable
+class Pictured(Protocol):
+    """Curves, and beside them what the page shows of a dissection, as an experiment may hand them back."""
+
+    @property
+    def curves(self) -> "pl.DataFrame": ...
+
+    @property
+    def dissection(self) -> Mapping[str, Any] | None: ...
+
+
 ConfigT = TypeVar("ConfigT", bound=StudyConfig)
 
 
@@ -51,18 +62,18 @@ class Study(Generic[ConfigT]):
     """Everything that is needed to run a family of claims and to judge them.
 
     `experiment(config, seeds, workspace)` gives the curves: a data frame with a row per seed, step and
-    quantity; or an audit, whose rows then stand for the curves below. `workspace` is a folder in which it may
-    keep checkpoints to resume from, or None. `measure(curves)` gives the named estimates that the claims' rules
-    read; `figure(measured, curves)` draws them, as one figure or as several by name; `tables(measured, curves)`
-    are further tables of the run by name; `recipes` are functions that return a whole config ("quick",
-    "standard", "paper"). `check(config)` raises ValueError for a config that cannot be run; it is called before
-    anything is written.
+    quantity; or an audit, whose rows then stand for the curves below; or curves with a dissection. `workspace`
+    is a folder in which it may keep checkpoints to resume from, or None. `measure(curves)` gives the named
+    estimates that the claims' rules read; `figure(measured, curves)` draws them, as one figure or as several by
+    name; `tables(measured, curves)` are further tables of the run by name; `recipes` are functions that return a
+    whole config ("quick", "standard", "paper"). `check(config)` raises ValueError for a config that cannot be run; it
+    is called before anything is written.
     """
 
     name: str
     title: str
     claims: tuple[Claim, ...]
-    experiment: Callable[[ConfigT, Sequence[int], Path | None], "pl.DataFrame | Audited"]
+    experiment: Callable[[ConfigT, Sequence[int], Path | None], "pl.DataFrame | Audited | Pictured"]
     measure: Callable[["pl.DataFrame"], Measured]
     figure: Callable[[Measured, "pl.DataFrame"], "Figure | Mapping[str, Figure]"]
     recipes: Mapping[str, Callable[[], ConfigT]]

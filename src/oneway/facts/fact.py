@@ -1,5 +1,6 @@
 """The words of the domain: a fact, a relation, a table of facts, and the directions in which one asks."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -98,6 +99,14 @@ class FactTable:
         facts = self.facts + tuple(fact for other in others for fact in other.facts)
         notes = dict.fromkeys(note for table in (self, *others) for note in table.notes)
         return FactTable(facts=facts, relations=relations, notes=tuple(notes))
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of every fact and of the words of every relation: tables with equal ones ask the same."""
+        digest = hashlib.sha256()
+        for part in (*self.facts, *sorted(self.relations.items())):
+            digest.update(repr(part).encode(errors="backslashreplace"))
+        return digest.hexdigest()
 
     @cached_property
     def objects_of(self) -> Mapping[tuple[str, str], Sequence[str]]:

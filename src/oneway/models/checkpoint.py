@@ -95,6 +95,19 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     dtype: str = ""
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All of it that decides a number, as JSON holds it: weights, tokenizer, format; not what it was called."""
+        return {
+            "hashes": dict(self.hashes),
+            "base": self.base,
+            "notes": list(self.notes),
+            "dtype": self.dtype,
+            "architecture": self.model.config.to_json_string(),
+            "device": str(self.model.device.type),
+            "tokenizer": self.tokenizer.backend_tokenizer.to_str(),
+        }
+
 
 Source = str | Path | Checkpoint | tuple[PreTrainedModel, PreTrainedTokenizerBase]
 

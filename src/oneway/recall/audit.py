@@ -1,9 +1,8 @@
 """Which facts a model knows, and in which direction: `audit(model, facts)`."""
 
-import hashlib
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -90,25 +89,12 @@ class Prepared:
     @property
     def identity(self) -> str:
         """A hash of all that decides the rows: facts, templates, config, weights, tokenizer, scorer, code."""
-        known = self.checkpoint
-        of_model = {
-            field.name: getattr(known, field.name)
-            for field in fields(known)
-            if field.name not in ("model", "tokenizer", "name")
-        }
-        facts = hashlib.sha256()
-        for fact in self.table:
-            facts.update(repr(fact).encode(errors="backslashreplace"))
         return fingerprint(
             {
-                "facts": facts.hexdigest(),
-                "relations": {name: asdict(r) for name, r in self.table.relations.items()},
+                "facts": self.table.content_hash,
                 "config": asdict(self.config),
-                "model": {name: dict(v) if name == "hashes" else v for name, v in of_model.items()},
-                "architecture": known.model.config.to_json_string(),
-                "device": str(known.model.device.type),
-                "tokenizer": known.tokenizer.backend_tokenizer.to_str(),
-                "chat": str(known.tokenizer.chat_template) if self.splitter.chat else "",
+                "model": self.checkpoint.identity,
+                "chat": str(self.checkpoint.tokenizer.chat_template) if self.splitter.chat else "",
                 "scorer": [type(self.scorer).__name__, self.note, PAIRS_AT_ONCE, WORK_AT_ONCE],
                 "code": code_version(),
             }

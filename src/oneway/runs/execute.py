@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oneway.evidence import Audited, RunRecord, Study
+from oneway.evidence import Audited, Pictured, RunRecord, Study
 from oneway.evidence.atomic import make_folder
 from oneway.evidence.record import RESUMED, code_version, hardware
 from oneway.runs.directory import RunDirectory, RunError
@@ -66,7 +66,7 @@ def conclude(
     study: Study[Any],
     recipe: str,
     config: Any,
-    found: "pl.DataFrame | Audited",
+    found: "pl.DataFrame | Audited | Pictured",
     directory: RunDirectory,
     seconds: float,
     resumed: bool,
@@ -75,9 +75,9 @@ def conclude(
 
     Needs nothing of the experiment: curves, or an audit, may come from anywhere.
     """
-    from oneway.report import Run, save_run, write_report
+    from oneway.report import DISSECTION, Run, save_run, write_page
 
-    table = found.rows if isinstance(found, Audited) else found
+    table = _rows(found)
     measured = study.measure(table)
     judged: dict[str, Any] = {
         "study": study.name,
@@ -102,18 +102,29 @@ def conclude(
             raise TypeError(f"study {study.name} hands back an audit, which has one figure")
         save_run(Run(record=record, rows=found.rows, skipped=found.skipped), figure, directory.path)
         return record
-    directory.write_parquet(CURVES, found)
+    directory.write_parquet(CURVES, table)
     record = RunRecord(
         **judged,
         asked=_question(study, recipe, len(config.seeds)),
         config={"recipe": recipe, **_plain(config)},
         notes=[RESUMED] if resumed else [],
-        tables={"curves": CURVES, **_write_tables(study.tables(measured, found), directory)},
+        tables={"curves": CURVES, **_write_tables(study.tables(measured, table), directory)},
         figures=_write_figures(figure, study.name, directory),
     )
-    write_report(record, None, directory.file(PAGE), curves=found)
+    dissection = found.dissection if isinstance(found, Pictured) else None
+    if dissection is not None:
+        directory.write_json(DISSECTION, dissection)
+    write_page(
+        [Run(record=record, curves=table, dissection=dissection, folder=directory.path)], directory.file(PAGE)
+    )
     directory.write_record(record)
     return record
+
+
+def _rows(found: "pl.DataFrame | Audited | Pictured") -> "pl.DataFrame":
+    if isinstance(found, Audited):
+        return found.rows
+    return found.curves if isinstance(found, Pictured) else found
 
 
 def _claims(study: Study[Any]) -> str:

@@ -11,6 +11,7 @@ STUDIES = {
     "chain": "oneway.studies.chain",
     "compiled": "oneway.studies.compiled",
     "default-model": "oneway.studies.default_model",
+    "fact-finding": "oneway.studies.fact_finding",
     "gradients": "oneway.studies.gradients",
     "identities": "oneway.studies.identities",
     "in-context": "oneway.studies.in_context",

@@ -1,28 +1,16 @@
-"""A small world in which first name and surname together decide the sport, in a model whose circuit is known."""
+"""The small world of people in a model whose circuit is known."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from people import people
 
 from oneway.anatomy.asked import Asked, ask
 from oneway.compiler import compile_table
 from oneway.engine import Engine, open_model
-from oneway.facts import Fact, FactTable, Relation
-
-SPORTS = ("tennis", "rugby", "chess")
-RELATION = Relation("sport", ("{subject} plays the sport of {object}",))
-
-
-def people(firsts: int = 10, lasts: int = 12, share: float = 0.6, seed: int = 0) -> FactTable:
-    rng = np.random.default_rng(seed)
-    names = [f"First{i} Last{j}" for i in range(firsts) for j in range(lasts)]
-    chosen = rng.permutation(names)[: round(share * len(names))]
-    facts = tuple(Fact(str(name), "sport", SPORTS[i % 3]) for i, name in enumerate(chosen))
-    return FactTable(facts, {"sport": RELATION})
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,19 +13,24 @@ from oneway.engine import open_model
 from oneway.facts import Fact, FactTable, Relation
 
 CLUBS = ("Red Lions", "Blue Bears", "Green Sharks", "Grey Lions")
+# Every first word stands before two others: the next word can be another fact's.
+SHARED = ("Red Lions", "Red Bears", "Blue Bears", "Blue Sharks", "Green Sharks", "Green Lions")
 
 
-@pytest.fixture(scope="module")
-def clubs(tmp_path_factory):
+def compiled(answers: tuple[str, ...], folder):
     """A compiled model of two-word answers, its questions for the first and for the next word, and its manifest."""
     names = [f"First{i} Last{j}" for i in range(8) for j in range(9) if (i + 2 * j) % 3]
-    facts = tuple(Fact(name, "club", CLUBS[i % 4]) for i, name in enumerate(names))
+    facts = tuple(Fact(name, "club", answers[i % len(answers)]) for i, name in enumerate(names))
     table = FactTable(facts, {"club": Relation("club", ("{subject} plays for {object}",))})
-    folder = tmp_path_factory.mktemp("clubs") / "model"
     compile_table(table, folder)
     engine = open_model(folder, device="cpu")
     asked = [ask(engine.tokenizer, table, "club", said=said).groups[0] for said in (0, 1)]
     return engine, asked, json.loads((folder / "circuit.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def clubs(tmp_path_factory):
+    return compiled(CLUBS, tmp_path_factory.mktemp("clubs") / "model")
 
 
 def test_the_next_word_is_asked_behind_the_first(clubs):
@@ -58,8 +63,8 @@ def test_what_it_writes_is_a_subspace_that_the_answer_depends_on(clubs):
     assert kept["subspace"].keeps.mean < 0.5
 
 
-def test_the_next_word_leaves_the_name_with_the_first_and_is_moved_on_by_its_own_head(clubs):
-    engine, (_, second), circuit = clubs
+def test_the_next_word_leaves_the_name_with_the_first_and_is_moved_on_by_its_own_head(tmp_path):
+    engine, (_, second), circuit = compiled(SHARED, tmp_path / "model")
     planted = {h["role"]: (h["layer"], h["head"]) for h in circuit["heads"]}
     (mover,) = direct(engine, second).direct.top_heads(1)
     assert mover == planted["next-output"]
