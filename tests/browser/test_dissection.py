@@ -103,9 +103,9 @@ def test_a_facts_path_is_its_own(path, open_page) -> None:
     assert said == pytest.approx(paths.effects[2].tolist(), rel=0.01)
     looks = browser.execute_script(
         "return [...document.querySelectorAll('.fact-path .flow')].map((e) => e.ariaLabel)"
-        ".filter((t) => t.includes('looks at')).map((t) => parseFloat(t.split(': ')[1]))"
+        ".filter((t) => t.includes('looks at')).map((t) => parseFloat(t.split(': ')[1]) / 100)"
     )
-    assert looks == pytest.approx([x for x in paths.attention[2, 0].tolist() if x >= 0.1], rel=0.01)
+    assert looks == pytest.approx([x for x in paths.attention[2, 0].tolist() if x >= 0.2], abs=0.006)
     browser.execute_script("plots.redraw(true)")
     drawn = browser.execute_script(
         "return [...document.querySelectorAll('.fact-path .plot')].map((p) => p.data.map((t) => t.y))"
@@ -114,7 +114,7 @@ def test_a_facts_path_is_its_own(path, open_page) -> None:
         for k, line in enumerate(panel):
             assert line == pytest.approx(probe[2, :, k].tolist(), rel=0.01)
     rows = browser.execute_script(
-        "return [...document.querySelectorAll('.fact-path tbody tr')]"
+        "return [...document.querySelectorAll('.fact-path .neurons tbody tr')]"
         ".map((row) => [...row.cells].map((cell) => cell.textContent))"
     )
     own = paths.neurons.filter(fact=2)

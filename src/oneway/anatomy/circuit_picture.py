@@ -22,6 +22,7 @@ SHARE, MOST = (
     0.9,
     12,
 )  # the strongest that make up so much of the summed positive effect, but no more than so many
+FACTS = 500  # that paths are measured on
 ANSWER = "answer"
 
 
@@ -111,7 +112,8 @@ def draw(
     * into an MLP on the name, and into what the extracting heads move from there: the path alone patched (resample);
     * into an MLP at the last position: the same; and to the answer: the direct effect.
 
-    Each node keeps its strongest way on, if its effect is positive. Raises ValueError without any head.
+    Paths are measured on up to 500 facts, drawn at random. Each node keeps its strongest way on, if its effect is
+    positive. Raises ValueError without any head.
     """
     if not heads:
         raise ValueError("which heads extract the answer? The picture needs at least one")
@@ -119,12 +121,14 @@ def draw(
     chosen, left_out = _nodes(asked, heads, named, said.direct)
     groups = places(asked)
     attention = _attention(engine, asked, chosen, groups)
-    tables = [_from_tokens(engine, asked, chosen, seed), _paths(engine, asked, chosen, seed), _said(chosen)]
+    some = asked.only(sorted(np.random.default_rng(seed).permutation(len(asked))[:FACTS].tolist()))
+    tables = [_from_tokens(engine, some, chosen, seed), _paths(engine, some, chosen, seed), _said(chosen)]
     arrows = pl.concat([_kept(table) for table in tables])
     notes = (
         f"Drawn are the components with the largest effects, until {SHARE:.0%} of all positive effect is reached, "
-        f"at most {MOST} on the name's last token and {MOST} at the last position: {left_out}. "
+        f"at most {MOST} on the name's last token and {MOST} at the last position. Left out: {left_out}. "
         "Arrows by the same rule.",
+        f"Arrows to heads and MLPs are measured on {len(some):,} of {len(asked):,} facts.",
         "Only these two positions are looked at: what other tokens compute on the way is not drawn.",
         "Effects along different paths overlap and do not add up.",
     )
@@ -161,7 +165,7 @@ def _nodes(asked: Asked, heads: Sequence[Head], named: Effects, said: Effects) -
         rest = np.clip(np.delete(means, sorted(kept)), 0, None).sum() / max(
             np.clip(means, 0, None).sum(), 1e-12
         )
-        missing.append(f"{len(whole) - len(kept)} of {len(whole)} {where} ({rest:.0%} of the effect) are not")
+        missing.append(f"{len(whole) - len(kept)} of {len(whole)} {where} ({rest:.0%} of the effect)")
         for number in kept:
             found.setdefault(whole[number].id, whole[number])
     order = sorted(found.values(), key=lambda one: (one.position, one.layer, one.head is None, one.head or 0))

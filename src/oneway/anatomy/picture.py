@@ -12,6 +12,7 @@ from oneway.anatomy.fact_paths import activations, fact_paths, neuron_parts
 from oneway.anatomy.units import units
 from oneway.engine import Engine
 from oneway.report import Picture
+from oneway.report.palette import words
 
 
 def picture(
@@ -50,9 +51,9 @@ def picture(
     acting = activations(engine, asked, first)
     effects = neuron_parts(engine, asked, first, acting) if changes is None else -changes.T.float().cpu()
     unit = "logits, as the head reads it" if changes is None else "nats of the answer's log-probability"
-    tokens = len(asked.name)
+    names = "one token" if len(asked.name) == 1 else f"{len(asked.name)} tokens"
     return Picture(
-        title=f"names of {tokens} token{'s' if tokens > 1 else ''}, {len(asked):,} facts",
+        title=f"{words(asked.facts[0].relation)}: names of {names}, {len(asked):,} facts",
         circuit=drawn.circuit,
         paths=fact_paths(engine, asked, first, drawn, acting, effects, unit=unit, seed=seed),
         units=units(engine, asked, first, drawn, acting, effects),

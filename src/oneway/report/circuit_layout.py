@@ -11,7 +11,7 @@ import polars as pl
 NODE = (54.0, 24.0)
 STEP = 64.0  # from a head to the next
 ROW, IDLE = 40.0, 13.0  # of a layer with something in it, and of one without
-GUTTER, TOP, BOTTOM = 64.0, 54.0, 62.0  # layer numbers, the answer, tokens
+GUTTER, TOP, GAP, BOTTOM = 64.0, 76.0, 44.0, 62.0  # layer numbers, the answer, ways from the tokens, tokens
 NARROWEST, MARGIN = 92.0, 44.0
 FULL = 1080.0
 
@@ -48,7 +48,7 @@ def layout(places: Sequence[str], layers: int, nodes: pl.DataFrame) -> Layout:
         top, bottom = bands[layer]
         x = axes[places.index(place)]
         if kind == "head":
-            x -= STEP * (total[place, layer] - before[place, layer] - 0.35)
+            x -= STEP * (total[place, layer] - before[place, layer])
             before[place, layer] += 1
         up = 0.0 if len(kinds[place, layer]) == 1 else ROW / 2 if kind == "MLP" else -ROW / 2
         found.append((x, (top + bottom) / 2 - up))
@@ -58,7 +58,7 @@ def layout(places: Sequence[str], layers: int, nodes: pl.DataFrame) -> Layout:
         height=height,
         nodes=tuple(found),
         feet=tuple((x, foot) for x in axes),
-        answer=(axes[-1], TOP / 2),
+        answer=(axes[-1], NODE[1]),
         columns=columns,
         bands=bands,
     )
@@ -102,4 +102,4 @@ def _bands(layers: int, nodes: pl.DataFrame) -> tuple[tuple[Point, ...], float]:
         height = ROW * rows if rows else IDLE
         found.append((at, at + height))
         at += height
-    return tuple(reversed(found)), at + 16 + BOTTOM
+    return tuple(reversed(found)), at + GAP + BOTTOM

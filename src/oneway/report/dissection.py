@@ -251,9 +251,13 @@ class Dissection:
         }
 
 
-def save_dissection(dissection: Dissection, directory: Path | str) -> Path:
-    """Write `dissection.json` into a run's folder. Raises WriteError where it cannot be written."""
-    text = json.dumps(dissection.content(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def save_dissection(dissection: Dissection | Mapping[str, Any], directory: Path | str) -> Path:
+    """Write a dissection, or its content, as `dissection.json` into a run's folder.
+
+    Raises WriteError where it cannot be written.
+    """
+    content = dissection.content() if isinstance(dissection, Dissection) else dissection
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return atomic.write_text(Path(directory) / DISSECTION, text)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oneway.evidence import atomic
+from oneway.report.dissection import save_dissection
 from oneway.report.page import Run, write_page
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ PER_FACT, SKIPPED = "per_fact.parquet", "skipped.parquet"
 
 
 def save_run(run: Run, printed: "Figure", directory: str | Path) -> Path:
-    """Write the tables and figures that the record names, report.html and record.json.
+    """Write the tables and figures that the record names, a dissection, report.html and record.json.
 
     `printed` is the picture under every name of the record's figures, as SVG or PNG by its ending. Each file is
     written atomically, the record last. Raises WriteError where the directory cannot be written.
@@ -26,6 +27,8 @@ def save_run(run: Run, printed: "Figure", directory: str | Path) -> Path:
     for name, file in run.record.tables.items():
         if (table := tables.get(name)) is not None:
             atomic.write_with(directory / file, table.write_parquet)
+    if run.dissection is not None:
+        save_dissection(run.dissection, directory)
     for file in run.record.figures.values():
         atomic.write_bytes(directory / file, picture(printed, "svg" if file.endswith("svg") else "png"))
     # The page draws its own figures, which answer to the pointer.

@@ -6,15 +6,32 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from invented import dissection
+from invented import PEOPLE, dissection
 
-from oneway.report import Chart, Section, read_dissection, save_dissection
+from oneway.api import write_report
+from oneway.evidence import RunRecord
+from oneway.report import Chart, Run, Section, read_dissection, save_dissection, save_run
+from oneway.report.circuit import circuit_figure
 from oneway.report.columns import packed_array
 
 
 def test_a_dissection_comes_back_from_its_file(tmp_path) -> None:
     save_dissection(dissection(), tmp_path)
     assert read_dissection(tmp_path) == json.loads(json.dumps(dissection().content()))
+
+
+def test_a_saved_run_shows_its_dissection_again(tmp_path) -> None:
+    figures = {"circuit.svg": "figures/circuit.svg", "circuit.png": "figures/circuit.png"}
+    record = RunRecord(study="dissect", run_id="r", title="t", asked="?", config={}, figures=figures)
+    found = dissection()
+    save_run(
+        Run(record=record, dissection=found.content()), circuit_figure(found.pictures[0].circuit), tmp_path
+    )
+    assert (tmp_path / "figures" / "circuit.png").read_bytes().startswith(b"\x89PNG")
+    again = write_report([tmp_path], tmp_path / "again.html").read_text(encoding="utf-8")
+    for page in (again, (tmp_path / "report.html").read_text(encoding="utf-8")):
+        assert found.found in page
+        assert PEOPLE[3] in page
 
 
 def test_a_run_without_a_dissection_has_none(tmp_path) -> None:

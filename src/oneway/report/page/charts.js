@@ -189,12 +189,25 @@ function levelAt(chart, across) {
   return [{ type: "line", ...here, line: { dash: "dot", width: 1.5, color: colour("ink-soft") } }];
 }
 
+// What side by side is compared has one scale: the range of all panels' values, with a little air.
+function sharedRange(table, chart) {
+  if (!chart.panel || chart.kind === "heat") return null;
+  const values = [chart.y, chart.low, chart.high].filter(Boolean).flatMap((name) => [...table.column(name).numbers]);
+  const known = [...values.filter(Number.isFinite), ...(chart.kind === "bars" ? [0] : [])];
+  if (!known.length) return null;
+  const [low, high] = [known.reduce((a, b) => Math.min(a, b)), known.reduce((a, b) => Math.max(a, b))];
+  const air = 0.05 * (high - low || 1);
+  return [low < 0 || chart.kind !== "bars" ? low - air : 0, high + air];
+}
+
 function chartPanel(table, chart, rows, inks, title) {
   const draw = entry(CHARTS, chart.kind);
   const plot = el("div", { class: "plot chart", role: "img", "aria-label": `Chart of ${title}` });
   plots.add(plot, () => {
     const { traces, layout, height, across } = draw(table, chart, rows, inks);
     plot.style.height = `${height}px`;
+    const range = sharedRange(table, chart);
+    if (range) layout[`${across}axis`].range = range;
     const margin = { l: 62, r: 14, t: 30, b: 48 };
     Plotly.react(plot, traces, { ...layout, height, margin, shapes: levelAt(chart, across) }, PLOT_CONFIG);
   });

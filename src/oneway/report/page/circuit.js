@@ -47,16 +47,19 @@ function pointerCard() {
   return { card, told };
 }
 
-// A smooth way from one point to another: out to the side between columns, in a bow along one.
-function way(from, to, size, bow) {
-  const [x1, y1] = from;
-  const [x2, y2] = to;
-  if (bow) {
-    const out = Math.min(150, 26 + Math.abs(y1 - y2) * 0.28);
+// The way of an arrow, whose tip of a size is drawn apart, and the direction in which it ends.
+function way([x1, y1], [x2, y2], size, shape, room) {
+  if (shape === "left" || shape === "right") {
+    const side = shape === "left" ? -1 : 1;
+    const out = side * Math.min(150, 26 + Math.abs(y1 - y2) * 0.28, room / 0.75);
+    const edge = Math.max(side * x1, side * x2) * side + out; // of both ends the outer one
     return {
-      path: `M${x1 + 27},${y1} C${x1 + 27 + out},${y1 - 6} ${x2 + 27 + out},${y2 + 6} ${x2 + 31 + size},${y2}`,
-      angle: Math.PI,
+      path: `M${x1},${y1} C${edge},${y1 - 6} ${edge},${y2 + 6} ${x2 + side * size},${y2}`,
+      angle: side > 0 ? Math.PI : 0,
     };
+  }
+  if (shape === "rise") {
+    return { path: `M${x1},${y1} C${x1},${y1 - 18} ${x2},${y1 - 4} ${x2},${y2 + size}`, angle: -Math.PI / 2 };
   }
   const angle = Math.atan2(y2 - y1, x2 - x1);
   return { path: `M${x1},${y1} L${x2 - size * Math.cos(angle)},${y2 - size * Math.sin(angle)}`, angle };
@@ -74,18 +77,50 @@ function edge([cx, cy], [x, y], [width, height]) {
   return [cx + dx * Math.min(1, scale), cy + dy * Math.min(1, scale)];
 }
 
-function arrow(layout, from, to, boxes, share, negative) {
-  const thickness = Math.max(0.8, THICKEST * Math.sqrt(share));
+// Whether a part stands on the straight line between two others.
+function blocked(layout, from, to) {
+  const [width, height] = layout.node;
+  const between = layout.nodes.filter((at) => ![from, to].some((end) => end[0] === at[0] && end[1] === at[1]));
+  return between.some(([x, y]) =>
+    Array.from({ length: 39 }, (_, k) => (k + 1) / 40).some(
+      (t) =>
+        Math.abs(from[0] + t * (to[0] - from[0]) - x) < width / 2 &&
+        Math.abs(from[1] + t * (to[1] - from[1]) - y) < height / 2,
+    ),
+  );
+}
+
+// Past what stands between: from a token to what is near it from below; between MLPs of a column on the right of it;
+// from heads to the answer on the left of it.
+function shapeOf(layout, from, to, { ofToken, toAnswer }) {
+  const [across, up] = [Math.abs(from[0] - to[0]), Math.abs(from[1] - to[1])];
+  if (across < 1) return !ofToken || blocked(layout, from, to) ? "right" : "straight";
+  if (ofToken) return up < across / 2 ? "rise" : "straight";
+  return toAnswer && blocked(layout, from, to) ? "left" : "straight";
+}
+
+function arrow(layout, from, to, kind, share, negative) {
+  const [width, height] = layout.node;
+  const thickness = Math.max(0.8, THICKEST * share);
   const size = 7 + thickness * 0.9;
-  const bow = boxes.from && boxes.to && Math.abs(from[0] - to[0]) < 1;
-  const end = bow ? [to[0] + layout.node[0] / 2 + 2, to[1]] : edge(to, from, [layout.node[0] + 4, layout.node[1] + 4]);
-  const start = bow || !boxes.from ? from : edge(from, to, layout.node);
-  const drawn = way(start, bow ? to : end, size - 2, bow);
+  const shape = shapeOf(layout, from, to, kind);
+  const beside = (side) => [
+    kind.ofToken ? from : [from[0] + (side * width) / 2, from[1]],
+    [to[0] + side * (width / 2 + 2), to[1]],
+  ];
+  const ends = {
+    left: beside(-1),
+    right: beside(1),
+    rise: [from, [to[0], to[1] + height / 2 + 2]],
+    straight: [kind.ofToken ? from : edge(from, to, layout.node), edge(to, from, [width + 4, height + 4])],
+  }[shape];
+  const room = shape === "right" ? layout.width - ends[0][0] - 6 : Infinity;
+  const drawn = way(...ends, size - 2, shape, room);
   return svg(
     "g",
     { class: negative ? "flow negative" : "flow" },
     svg("path", { d: drawn.path, "stroke-width": thickness, class: "flow-line" }),
-    svg("path", { d: tip(end, bow ? drawn.angle : drawn.angle, size), class: "flow-tip" }),
+    svg("path", { d: tip(ends[1], drawn.angle, size), class: "flow-tip" }),
     svg("path", { d: drawn.path, class: "flow-hit" }),
   );
 }
@@ -147,16 +182,21 @@ function circuitDrawing(circuit, nodes, arrows, label) {
   const places = new Set(circuit.places);
   const largest = (rows) => Math.max(1e-12, ...rows.map((row) => Math.abs(row.effect)).filter(Number.isFinite));
   const strongest = largest(nodes);
-  const unitOf = (row) => row.unit || circuit.unit; // thickness compares what is of one kind
-  const most = new Map(
-    distinct(arrows.map(unitOf)).map((unit) => [unit, largest(arrows.filter((row) => unitOf(row) === unit))]),
-  );
+  const most = largest(arrows.filter((row) => !row.share));
+  const said = (row) => (row.share ? `${percent(row.effect)} of its attention` : effectText(row, circuit.unit));
   const flows = arrows.map((row) => {
-    const boxes = { from: !places.has(row.source), to: true };
-    const share = Math.abs(row.effect) / most.get(unitOf(row));
-    const drawn = arrow(layout, points.get(row.source), points.get(row.target), boxes, share, row.effect < 0);
-    drawn.setAttribute("aria-label", `${row.what}: ${effectText(row, unitOf(row))}`);
-    return told(drawn, quoted(row.what), [effectText(row, unitOf(row))]);
+    // Shares of attention as they are; effects span orders of magnitude.
+    const share = row.share ? row.effect / 2 : Math.sqrt(Math.abs(row.effect) / most);
+    const drawn = arrow(
+      layout,
+      points.get(row.source),
+      points.get(row.target),
+      { ofToken: places.has(row.source), toAnswer: row.target === "answer" },
+      share,
+      row.effect < 0,
+    );
+    drawn.setAttribute("aria-label", `${row.what}: ${said(row)}`);
+    return told(drawn, quoted(row.what), [said(row)]);
   });
   const parts = nodes.map((node, i) => {
     const strength = Number.isFinite(node.effect) ? 0.08 + 0.4 * (Math.abs(node.effect) / strongest) : 0;

@@ -1,6 +1,6 @@
 // One fact at a time: which one, and its way through the model.
 
-const SHOWN_ATTENTION = 0.1; // weaker looks are not drawn
+const SHOWN_ATTENTION = 0.2; // weaker looks are not drawn
 
 // Numbers of a packed array by their indices.
 class Cube {
@@ -148,7 +148,7 @@ function factCircuit(picture, paths, nodes, fact) {
         source,
         target: head,
         effect,
-        unit: "of its attention",
+        share: true,
         what: `${nodeWords(node)} looks at “${source}”`,
       });
     });
@@ -162,6 +162,40 @@ function factCircuit(picture, paths, nodes, fact) {
       what: `${nodeWords(node)} → the answer's score`,
     });
   return circuitDrawing(picture.circuit, own, arrows, "Circuit of one fact");
+}
+
+function looksTable(picture, paths, fact) {
+  const { places } = picture.circuit;
+  return el(
+    "div",
+    { class: "scroll" },
+    el(
+      "table",
+      { class: "numbers looks" },
+      el(
+        "thead",
+        {},
+        el(
+          "tr",
+          {},
+          el("th", {}),
+          places.map((name) => el("th", { scope: "col", class: "numeric" }, quoted(name))),
+        ),
+      ),
+      el(
+        "tbody",
+        {},
+        paths.heads.map((head, h) =>
+          el(
+            "tr",
+            {},
+            el("th", { scope: "row" }, quoted(head)),
+            places.map((_, p) => el("td", { class: "numeric" }, percent(paths.attention.at(fact, h, p)))),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 function probeChart(paths, fact, cube, title, yTitle) {
@@ -203,8 +237,7 @@ function answerLegend(paths, fact) {
         "span",
         { class: "key" },
         el("span", { class: "stroke", style: { "background-color": `var(--${chartInk(k)})` } }),
-        quoted(paths.answers[paths.shown.at(fact, k)]),
-        k ? null : " (right)",
+        el("span", {}, quoted(paths.answers[paths.shown.at(fact, k)]), k ? null : " (right)"),
       ),
     ),
   );
@@ -218,7 +251,7 @@ function factNeurons(paths, fact) {
     { class: "scroll" },
     el(
       "table",
-      { class: "numbers" },
+      { class: "numbers neurons" },
       el(
         "thead",
         {},
@@ -262,6 +295,7 @@ function factPath(picture) {
         "dotted: against the right answer",
       ),
       factCircuit(picture, paths, nodes, fact),
+      fold("Where its heads look, in numbers", looksTable(picture, paths, fact)),
       answerLegend(paths, fact),
       el(
         "div",
