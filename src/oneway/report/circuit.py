@@ -59,17 +59,19 @@ def _draw_arrows(axes: "Axes", circuit: Circuit, where: Layout) -> None:
     largest = max([abs(effect) for effect in circuit.arrows["effect"]], default=0.0) or 1.0
     for source, target, effect in circuit.arrows.select("source", "target", "effect").iter_rows():
         thickness = max(0.4, _THICKEST * (abs(effect) / largest) ** 0.5)
-        upright = abs(points[source][0] - points[target][0]) < 1
-        far = abs(points[source][1] - points[target][1]) > 60
+        (x1, y1), (x2, y2) = points[source], points[target]
+        # Between parts of one column on the right of it, past what stands between.
+        aside = NODE[0] / 2 if x1 == x2 and source not in circuit.places else 0.0
+        bend = min(0.6, 2 * (where.width - x1 - aside - 8) / abs(y1 - y2)) if aside else 0.0
         axes.add_patch(
             FancyArrowPatch(
-                points[source],
-                points[target],
+                (x1 + aside, y1),
+                (x2 + aside, y2),
                 arrowstyle="-|>",
                 mutation_scale=7 + thickness,
-                connectionstyle=f"arc3,rad={0.35 if upright and far and source not in circuit.places else 0.0}",
-                shrinkA=0 if source in circuit.places else 12,
-                shrinkB=14,
+                connectionstyle=f"arc3,rad={bend}",
+                shrinkA=0 if aside or source in circuit.places else 12,
+                shrinkB=2 if aside else 14,
                 linewidth=thickness,
                 color="#71767c",
                 alpha=0.8,
