@@ -7,6 +7,7 @@ stop at any other word, and the neurons are silent where no name word stands.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 import torch
@@ -192,8 +193,12 @@ def _smallest(
         size = int(size * GROWTH) + 1
         known = attempt(size)
     if given and size > wanted:
+        share = ceil(1000 * size * len(ground.circuit.layers) / facts) / 1000
         raise CompileError(
-            [f"{wanted} neurons in a block are too few: the smallest found that would do is {size}"]
+            [
+                f"{wanted} neurons in a block are too few: the smallest found that would do is {size}, "
+                f"{share:g} of all blocks a fact"
+            ]
         )
     return known
 

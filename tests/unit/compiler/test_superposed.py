@@ -1,5 +1,6 @@
 """Facts superposed on few neurons: recall, what each neuron is worth, what the hash breaks."""
 
+import re
 from collections import defaultdict
 
 import numpy as np
@@ -152,8 +153,9 @@ def test_neurons_too_few_are_refused_with_a_number_that_does(mechanism, make_tab
     with pytest.raises(CompileError, match="the smallest found that would do is") as refused:
         compile_table(table, tmp_path / "out", mechanism=mechanism, capacity=Capacity(neurons=9))
     assert not (tmp_path / "out").exists()
-    enough = int(str(refused.value).rsplit(" ", 1)[1])
-    compile_table(table, tmp_path / "out", mechanism=mechanism, capacity=Capacity(neurons=enough))
+    found = re.search(r"would do is (\d+), ([\d.]+) of all blocks a fact", str(refused.value))
+    for enough in (Capacity(neurons=int(found[1])), Capacity(neurons_per_fact=float(found[2]))):
+        compile_table(table, tmp_path / "out", mechanism=mechanism, capacity=enough)
 
 
 def test_neurons_that_look_up_are_in_several_blocks_and_each_has_some_of_every_relation(
