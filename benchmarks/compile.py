@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,7 @@ def recalled(run: Run, folder: Path, most: int) -> dict[str, Any]:
     reverse = list(questions(table, [Direction.REVERSE]))
     reverse = [reverse[row] for row in rng.permutation(len(reverse))[:CONTROLS]]
     unknown = list(_unknown(table, rng, min(len(forward), UNKNOWN)))
-    others = list(_recombined(table, rng, min(len(forward), CONTROLS)))
+    others = list(islice(_recombined(table, rng, CONTROLS), CONTROLS))
     start = time.perf_counter()
     return {
         "asked": len(forward),
@@ -178,7 +178,7 @@ def recalled(run: Run, folder: Path, most: int) -> dict[str, Any]:
         "reverse": len(reverse),
         "reverse_end": asked.end([q.prompt for q in reverse]),
         "recombined": len(others),
-        "recombined_end": asked.end(others),
+        "recombined_end": asked.end(others) if others else None,
         "asking_seconds": round(time.perf_counter() - start, 1),
     }
 
@@ -205,13 +205,15 @@ def _unknown(table: FactTable, rng: np.random.Generator, count: int) -> Iterator
 
 
 def _recombined(table: FactTable, rng: np.random.Generator, count: int) -> Iterator[str]:
-    """Questions about names that are two known names' beginning and end, and none of them ends in a known name."""
+    """Questions about names that are two known names' beginning and end, and none of them ends in a known name.
+
+    Fewer than `count`, or none, where most words are known names.
+    """
     subjects = {fact.subject for fact in table}
-    while count:
+    for _ in range(10 * count):
         one, other = (table.facts[int(rng.integers(len(table)))] for _ in range(2))
         words = [*one.subject.split()[:1], *other.subject.split()[-1:]]
         if " ".join(words) not in subjects and words[1] not in subjects:
-            count -= 1
             yield _asking(table.relations[one.relation].forward[0], " ".join(words))
 
 

@@ -16,7 +16,7 @@ KINDS = {"gpt2": "GPT-2", "neox": "NeoX"}
 
 
 def share(name: str, of: str) -> Callable[[Row], str]:
-    return lambda row: f"{row[name]:.2%} of {row[of]:,}"
+    return lambda row: f"{row[name]:.2%} of {row[of]:,}" if row[of] else "none"
 
 
 RUN: Mapping[str, Callable[[Row], str]] = {
