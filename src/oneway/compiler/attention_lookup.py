@@ -6,7 +6,7 @@ word there and to BOS elsewhere. What it brings is one bit, that its answer hold
 answer's tokens. No neuron knows a fact.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ def plan_circuit(lookup: Lookup, capacity: Capacity, architecture: str) -> Circu
     """The circuit of a lookup. Raises CompileError for tables of another shape, and sizes that are too small."""
     _refuse(lookup, capacity)
     front, back = Front.of(lookup, capacity.seed, _NAMES_WIDTH), Back.of(lookup, capacity.seed)
+    front = replace(front, names=_levelled(front.names))
     answers = tuple(dict.fromkeys(entry.answer for entry in lookup.entries))
     patterns = _patterns(lookup, front.names, answers, capacity.seed)
     residual = _residual(front, back, capacity, architecture, len(answers), len(patterns))
@@ -185,6 +186,17 @@ class Pattern:
             pairs=pairs,
             facts=self.facts,
         )
+
+
+def _levelled(names: Alphabet) -> Alphabet:
+    """The same words with a dimension that all of them share, so that a product of two codes has a level of its own.
+
+    Without it a score that is 2·LEAD for some pairs and at most 0 for all others would have to come from the codes'
+    likenesses alone.
+    """
+    shared = np.ones((len(names.words), 1), dtype=np.float32)
+    codes = np.hstack([names.codes, shared]) * np.float32(0.5**0.5)
+    return Alphabet(names.words, codes, (1 + names.likeness) / 2)
 
 
 def _patterns(lookup: Lookup, names: Alphabet, answers: tuple[Words, ...], seed: int) -> list[Pattern]:
