@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from oneway.compiler import Capacity, CompileError, compile_table, read_manifest
+from oneway.compiler import Capacity, CompileError, attention_lookup, compile_table, read_manifest
 from oneway.facts import Fact, FactTable, Relation
 
 LIKES = Relation("likes", ("{subject} likes the colour {object}", "The colour of {subject} is {object}"))
@@ -29,6 +29,14 @@ def known(request, recalled, table):
 def test_every_fact_is_recalled(known) -> None:
     assert known.say(known.prompts) == known.answers
     assert known.margins().min() > 19
+
+
+def test_more_words_than_dimensions_are_told_apart(recalled, monkeypatch) -> None:
+    monkeypatch.setattr(attention_lookup, "_NAMES_WIDTH", 48)
+    facts = [Fact(f"First{i} Last{i // 2}", "likes", COLOURS[i % 4]) for i in range(64)]
+    known = recalled(FactTable(tuple(facts), {"likes": LIKES}), mechanism="attention-lookup")
+    assert known.say(known.prompts) == known.answers
+    assert set(known.say([f"First{i} Last{(i // 2 + 7) % 32} likes the colour" for i in range(64)])) == {""}
 
 
 def test_pairs_of_known_words_that_are_no_name_end(known, table) -> None:
