@@ -27,6 +27,7 @@ RUN: Mapping[str, Callable[[Row], str]] = {
 RECALL = {
     **RUN,
     "s": lambda row: f"{row['seconds']:.0f}",
+    "CPU s": lambda row: f"{row['cpu_seconds']:.0f}",
     "GiB": lambda row: f"{row['peak_gib']:.1f}",
     "recalled": share("recall", "asked"),
     "unknown names end": share("unknown_end", "unknown"),
@@ -68,7 +69,8 @@ def told(found: list[Row]) -> str:
         f"{row['hardware']['cpu']}, {row['hardware']['cores']} cores, {row['threads']} used" for row in found
     )
     sentences = [
-        f"On an {'; '.join(machines)}. Seconds are of the clock, GiB the largest resident memory of the process."
+        f"On an {'; '.join(machines)}. s are of the clock, while other "
+        "work ran beside, CPU s the process's own; GiB is the largest resident memory of the process."
     ]
     took = {(row["table"], row["architecture"], row["facts"]): row["seconds"] for row in found}
     ten, hundred = (took.get(("random", "gpt2", facts)) for facts in (10_000, 100_000))
