@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 import torch
 from jaxtyping import Float, Int
@@ -93,6 +94,16 @@ class Found:
         rows = self.movers.filter("found").select("layer", "head").iter_rows()
         first = set(self.heads.filter(pl.col("first") >= LEAST_SHARE).select("layer", "head").iter_rows())
         return [(layer, head) for layer, head in rows if (layer, head) not in first]
+
+    def by_entity(self) -> dict[str, dict[str, Float[np.ndarray, " neuron"]]]:
+        """`importance` as `shared_neurons` takes it: for every relation and entity the effects of all found neurons."""
+        order = ["relation", "subject", "layer", "neuron"]
+        effects: dict[str, dict[str, Float[np.ndarray, " neuron"]]] = defaultdict(dict)
+        for (relation, subject), own in self.importance.sort(order).group_by(
+            "relation", "subject", maintain_order=True
+        ):
+            effects[str(relation)][str(subject)] = own["effect"].to_numpy()
+        return dict(effects)
 
     def to_grade(self, table: FactTable) -> Mapping[str, Any]:
         """What `oneway.grade` takes. `table` are the facts that the model was compiled from: its rows number them."""
