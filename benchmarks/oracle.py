@@ -10,7 +10,7 @@ compiler takes, which refuses what costs more than 1% of the recall. Tables are 
 surnames, with a sport, a birthplace and a club of two words each, about 300 facts; calibration has smaller ones with a
 sport and a club alone. `attention-lookup` takes one relation, the sport.
 
-Heads and neurons: `find_circuit` on all facts (where facts are superposed, on 30 of each relation), against the
+Heads and neurons: `find_circuit` on all facts (where facts are superposed, on 16 of each relation), against the
 manifest. Importance: the rank correlation of neurons' effects with the manifest's, which are those of the model before
 noise. Hypotheses: the verdict by all relations together; right is one whose best mechanism is the planted one, which
 survives while the other three are rejected.
@@ -83,7 +83,7 @@ NOISE: dict[Mechanism, tuple[float, ...]] = {
 }
 KINDS: tuple[Kind, ...] = ("head", "neuron")
 MEASURED = Path(__file__).parents[1] / "docs" / "measured"
-SAMPLE = 30  # facts of a relation, where every neuron knows something of every fact
+SAMPLE = 16  # facts of a relation, where every neuron knows something of every fact
 POSITIONS = 128
 SPORTS = ("baseball", "basketball", "football")
 CLUBS = tuple(

@@ -90,10 +90,10 @@ PREDICTED: Mapping[Hypothesis, Mapping[str, bool]] = {
         "read early": False,
         "excess at the end": False,
     },
-    # Nothing of paths: what reinforces need not be all that there is.
     PARTIAL_HASH: {
         "no MLPs": False,
         "patterns frozen": True,
+        "no paths": False,
         "read early": True,
         "excess at the end": False,
     },
@@ -272,9 +272,9 @@ class Judged:
 def verdicts(found: Mapping[str, Estimate]) -> Judged:
     """Judge every hypothesis by a signature.
 
-    A cell agrees where the whole interval is on the side of the level that is predicted, and contradicts where it is on
-    the other. A hypothesis is rejected where a cell contradicts it, survives where all that were measured agree, and
-    is undecided otherwise.
+    A cell agrees where the whole interval is on the side of the level that is predicted, contradicts where it is on the
+    other, and is open where the interval holds the level. A hypothesis is rejected where a cell contradicts it, survives
+    where none does and more agree than are open, and is undecided otherwise.
     """
     rows: list[tuple[str | float | None, ...]] = []
     for hypothesis, predicted in PREDICTED.items():
@@ -296,9 +296,8 @@ def verdicts(found: Mapping[str, Estimate]) -> Judged:
 
 def _outcome(cells: pl.DataFrame) -> Outcome:
     judged = cells.filter(pl.col("measured").is_not_null())["agrees"]
-    if (judged == False).any():  # noqa: E712
-        return "rejected"
-    return "survives" if len(judged) and judged.all(ignore_nulls=False) else "undecided"
+    agree, against, open_ = (judged.eq_missing(kind).sum() for kind in (True, False, None))
+    return "rejected" if against else "survives" if agree > open_ else "undecided"
 
 
 def _best(cells: pl.DataFrame, outcomes: Mapping[Hypothesis, Outcome]) -> Hypothesis | None:
