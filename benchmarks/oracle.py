@@ -73,7 +73,7 @@ PLANTED: dict[Mechanism, Hypothesis] = {
     "attention-lookup": ATTENTION,
 }
 SUPERPOSED = ("single-step", "hash-and-lookup", "partial-hash")
-LITTLE = (0.0008, 0.0003, 0.0001, 0.00003)  # of noise, where one neuron's error is many facts'
+LITTLE = (0.0003, 0.0001, 0.00003)  # of noise, where the error of one neuron is that of many facts
 NOISE: dict[Mechanism, tuple[float, ...]] = {
     "neuron-per-fact": (0.005, 0.002, *LITTLE),
     "single-step": LITTLE,

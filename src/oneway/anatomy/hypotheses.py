@@ -273,8 +273,8 @@ def verdicts(found: Mapping[str, Estimate]) -> Judged:
     """Judge every hypothesis by a signature.
 
     A cell agrees where the whole interval is on the side of the level that is predicted, contradicts where it is on the
-    other, and is open where the interval holds the level. A hypothesis is rejected where a cell contradicts it, survives
-    where none does and more agree than are open, and is undecided otherwise.
+    other, and is open where the interval holds the level. A hypothesis is rejected where a cell contradicts it,
+    survives where none does and more agree than are open, and is undecided otherwise.
     """
     rows: list[tuple[str | float | None, ...]] = []
     for hypothesis, predicted in PREDICTED.items():
