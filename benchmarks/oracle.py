@@ -302,7 +302,11 @@ def run(seeds: Sequence[int], world: World, out: Path) -> list[dict[str, Any]]:
 
 
 def calibrated(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The midpoints between groups of models: of the tests, and (geometric) of the share that makes a unit found."""
+    """The midpoints between groups of models: of the tests, and (geometric) of the share that makes a unit found.
+
+    On one side of a test are the models of which it is predicted to be above, on the other all that have it besides.
+    There is no midpoint where they are not apart.
+    """
     planted = min(
         r[f"{k}s_least_planted"] for r in rows if r["mechanism"] == "neuron-per-fact" for k in KINDS
     )
@@ -311,14 +315,13 @@ def calibrated(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for test in LEVELS:
         sides: dict[bool, list[float]] = {True: [], False: []}
         for row in rows:
-            predicted = PREDICTED[PLANTED[row["mechanism"]]].get(test)
-            if predicted is None and row["mechanism"] != "attention-lookup":
-                predicted = PREDICTED[MULTI_TOKEN].get(test)
-            if predicted is not None and test in row["signature"]:
-                sides[predicted].append(row["signature"][test][0])
+            held = [PLANTED[row["mechanism"]]] + [MULTI_TOKEN] * (row["mechanism"] != "attention-lookup")
+            above = any(PREDICTED[hypothesis].get(test, False) for hypothesis in held)
+            if test in row["signature"]:
+                sides[above].append(row["signature"][test][0])
         low, high = max(sides[False], default=None), min(sides[True], default=None)
-        midpoint = None if low is None or high is None else (low + high) / 2
-        told[test] = {"below": low, "above": high, "midpoint": midpoint}
+        apart = low is not None and high is not None and low < high
+        told[test] = {"below": low, "above": high, "midpoint": (low + high) / 2 if apart else None}
     return told
 
 

@@ -21,6 +21,7 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -49,6 +50,7 @@ MECHANISMS = (SINGLE_STEP, PURE_HASH, PARTIAL_HASH, ATTENTION)  # of which at mo
 Outcome = Literal["survives", "rejected", "undecided"]
 
 PAIRS = 100  # of names, for "broken"
+TIED = 0.02  # of the difference of two answers' scores where the head reads: below, they are read alike
 
 # What each test measures. Recall that is kept: 0 is the chance of the most frequent answer, 1 is what the model had.
 TESTS = {
@@ -57,7 +59,7 @@ TESTS = {
     "no MLPs at the end": "recall kept with every MLP mean-ablated at the prompt's last position",
     "no paths": "F9: recall kept with all paths between MLPs mean-ablated on the name's last token",
     "read early": "F13: of how many other answers the head's probe has the right one ahead, less of how many behind, "
-    "before the MLP that composes most",
+    "before the first MLP that composes",
     "excess at the end": "F11: median share of the name's AND that the neurons make which write it",
     "swapped": "F4: how often the answer follows another fact's, when what the probe reads on the name is that fact's",
     "no context": "F6: of the facts that the head's probe reads in context, the share that it reads on the name alone",
@@ -66,37 +68,29 @@ TESTS = {
     "shared": "F10: correlation over neurons of their effects on two facts of one entity",
 }
 
-# Midpoints between compiled models that differ in the test, of the seeds 0–19: `benchmarks/oracle.py --calibrate`.
+# Midpoints between the nearest of compiled models that a test should tell apart, from `benchmarks/oracle.py
+# --calibrate`; 0.5 where none of them should be below. Provisional: from 55 models, of the seeds 0–10.
 LEVELS: Mapping[str, float] = {
     "no MLPs": 0.5,
     "patterns frozen": 0.5,
     "no MLPs at the end": 0.5,
-    "no paths": 0.5,
-    "read early": 0.1,
-    "excess at the end": 0.6,
+    "no paths": 0.55,
+    "read early": 0.18,
+    "excess at the end": 0.43,
     "swapped": 0.5,
     "no context": 0.5,
 }
 
-# True: above the level. What is not in the table is not predicted, or does not tell compiled models of different
-# mechanisms apart: pure hashing should leave known and unknown names alike (F14) and linearity fully broken (F15),
-# single steps should use the same neurons for all facts of an entity (F10), yet …
+# True: above the level. Nothing is said of "excess at the end" where names are hashed: how much of the AND the last
+# neurons make depends on how many of all pairs of parts are known. Three tests of the posts are measured and no verdict
+# goes by them, since they do not tell the compiled mechanisms apart. Known over unknown norms (F14) are 0.9 to 1.1 in
+# all that superpose facts and beyond all bounds with a neuron a fact; linearity (F15) is broken by 0.53 to 0.71 in the
+# former and wholly in the latter; effects on two facts of an entity (F10) are correlated by 0 with a neuron a fact and
+# by up to 0.3 in the others.
 PREDICTED: Mapping[Hypothesis, Mapping[str, bool]] = {
     SINGLE_STEP: {"no MLPs": False, "patterns frozen": True, "no paths": True, "excess at the end": True},
-    PURE_HASH: {
-        "no MLPs": False,
-        "patterns frozen": True,
-        "no paths": False,
-        "read early": False,
-        "excess at the end": False,
-    },
-    PARTIAL_HASH: {
-        "no MLPs": False,
-        "patterns frozen": True,
-        "no paths": False,
-        "read early": True,
-        "excess at the end": False,
-    },
+    PURE_HASH: {"no MLPs": False, "patterns frozen": True, "no paths": False, "read early": False},
+    PARTIAL_HASH: {"no MLPs": False, "patterns frozen": True, "no paths": False, "read early": True},
     ATTENTION: {"no MLPs": True, "patterns frozen": False, "no paths": True},
     MULTI_TOKEN: {"no MLPs": False, "no MLPs at the end": True, "swapped": True, "no context": True},
 }
@@ -135,8 +129,8 @@ def signature(
         read = ProbeReads(engine, asked, head)
         found["no context"] = read.of_those_read(asked.alone)
         if found["no paths"].mean < LEVELS["no paths"]:
-            into = min(layers[1:], key=lambda layer: kept(_paths_into(layer, asked.final)).mean)
-            found["read early"] = read.after(into - 1)
+            costs = [1 - kept(_paths_into(layer, asked.final)).mean for layer in layers]
+            found["read early"] = read.after(_first_of_the_largest(costs) - 1)
         if len(asked.name) == 2:
             found |= _of_parts(engine, asked, head, kept)
     if effects is not None and len(effects) > 1:
@@ -202,13 +196,16 @@ class ProbeReads:
         self.engine, self.asked, self.layer = engine, asked, head[0]
         self.directions = read_directions(engine, asked, head)
         self.read = self._scores(asked.tokens, asked.final, self.layer - 1)
+        different = torch.arange(len(asked.answers)) != asked.right[:, None]
+        self.usual = float(self._ahead(self.read).abs()[different].median())
 
     def after(self, layer: int) -> Estimate:
         """How many of the other answers the right one is ahead of after a layer, less how many are ahead of it, as a
-        share: 0 by chance, whatever the answers' frequencies, 1 where the right one is always highest."""
-        scores = self._scores(self.asked.tokens, self.asked.final, layer)
-        ahead = (scores.gather(1, self.asked.right[:, None]) - scores).sign()
-        return over_facts((ahead.sum(1) / (scores.shape[1] - 1)).numpy(), "of the other answers")
+        share: 0 by chance, whatever the answers' frequencies, 1 where the right one is always highest. Differences
+        below `TIED` of the usual one where the head reads are none."""
+        ahead = self._ahead(self._scores(self.asked.tokens, self.asked.final, layer))
+        told = ahead.sign() * (ahead.abs() > TIED * self.usual)
+        return over_facts((told.sum(1) / (ahead.shape[1] - 1)).numpy(), "of the other answers")
 
     def of_those_read(self, tokens: Int[Tensor, "fact pos"]) -> Estimate:
         """Of the facts that the head reads, how many are read on the last token of other prompts of them."""
@@ -222,6 +219,10 @@ class ProbeReads:
         site = Site("resid_post", after, position=position)
         scores = normed(self.engine, self.layer, self.engine.run(tokens, [site])[site]) @ self.directions
         return (scores - scores.mean(0)).double().cpu()
+
+    def _ahead(self, scores: Float[Tensor, "fact answer"]) -> Float[Tensor, "fact answer"]:
+        """By how much the right answer is ahead of each."""
+        return scores.gather(1, self.asked.right[:, None]) - scores
 
 
 def _mlps(layers: Iterable[int], position: int | None) -> tuple[Patch, ...]:
@@ -239,15 +240,20 @@ def _of_parts(engine: Engine, asked: Asked, head: Head, kept: Kept) -> dict[str,
     names = names_of(asked)
     found = {"excess at the end": nonlinear_excess(engine, asked, names, head).median()}
     costs = [1 - kept(_mlps((layer,), asked.final)).mean for layer in range(head[0])]
-    needed = next(layer for layer, cost in enumerate(costs) if cost >= max(costs) / 2)
+    needed = _first_of_the_largest(costs)
     if costs[needed] <= 0 or names.known.all():
         return found
-    found["norms"] = _of_layer(norms(engine, names), "ratio", needed)
+    found["norms"] = _of_layer(norms(engine, names).table(), "ratio", needed)
     try:
         broken = broken_linearity(engine, names, pairs=PAIRS, shuffles=0)
     except ValueError:  # names that share too few parts to be swapped
         return found
     return found | {"broken": _of_layer(broken.filter(of="mlp_out", names="known"), "broken", needed)}
+
+
+def _first_of_the_largest(costs: Sequence[float]) -> int:
+    """The first layer that costs at least half of what the costliest does: layers side by side share what they know."""
+    return next(layer for layer, cost in enumerate(costs) if cost >= max(costs) / 2)
 
 
 def _of_layer(table: pl.DataFrame, value: str, layer: int) -> Estimate:

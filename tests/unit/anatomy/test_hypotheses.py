@@ -1,6 +1,6 @@
 """The verdict on compiled models is the mechanism that was compiled; by hand through the table of predictions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,24 +33,33 @@ from oneway.evidence.estimate import Estimate
 from oneway.facts import Fact, FactTable, Relation
 from oneway.models.checkpoint import Loading, load_checkpoint
 
-SPORTS = ("tennis", "rugby", "chess")
+ANSWERS = {
+    "sport": ("plays the sport of", ("tennis", "rugby", "chess")),
+    "town": ("was born in", ("Oslo", "Lima", "Rome", "Bern")),
+}
 
 
-def people(count: int, seed: int = 0) -> FactTable:
+def people(relations: Sequence[str], count: int = 100, seed: int = 0) -> FactTable:
     rng = np.random.default_rng(seed)
     names = rng.permutation([f"First{i} Last{j}" for i in range(12) for j in range(20)])[:count]
-    facts = tuple(Fact(str(name), "sport", SPORTS[int(rng.integers(3))]) for name in names)
-    return FactTable(facts, {"sport": Relation("sport", ("{subject} plays the sport of {object}",))})
+    facts = tuple(
+        Fact(str(name), relation, str(rng.choice(ANSWERS[relation][1])))
+        for name in names
+        for relation in relations
+    )
+    words = {relation: f"{{subject}} {ANSWERS[relation][0]} {{object}}" for relation in relations}
+    return FactTable(facts, {name: Relation(name, (text,)) for name, text in words.items()})
 
 
-def compiled(folder: Path, mechanism: str, architecture: str) -> tuple[Engine, Asked]:
-    table = people(90)
-    decoys = 0 if mechanism == "attention-lookup" else 1
-    compile_table(table, folder, mechanism, architecture, capacity=Capacity(positions=64, decoys=decoys))  # type: ignore[arg-type]
+def compiled(folder: Path, mechanism: str, architecture: str) -> tuple[Engine, list[Asked]]:
+    alone = mechanism == "attention-lookup"
+    table = people(["sport"] if alone else ["sport", "town"])
+    capacity = Capacity(positions=64, decoys=0 if alone else 1)
+    compile_table(table, folder, mechanism, architecture, capacity=capacity)  # type: ignore[arg-type]
     engine = opened_checkpoint(load_checkpoint(str(folder), Loading(device="cpu", dtype="float32")))
     assert isinstance(engine, Engine)
     assert engine.tokenizer is not None
-    return engine, ask(engine.tokenizer, table, "sport").groups[0]
+    return engine, [ask(engine.tokenizer, table, name).groups[0] for name in table.relations]
 
 
 @pytest.mark.parametrize(
@@ -58,14 +67,14 @@ def compiled(folder: Path, mechanism: str, architecture: str) -> tuple[Engine, A
     [
         ("neuron-per-fact", "neox", SINGLE_STEP),
         ("single-step", "gpt2", SINGLE_STEP),
-        ("hash-and-lookup", "neox", PURE_HASH),
+        ("hash-and-lookup", "gpt2", PURE_HASH),
         ("partial-hash", "gpt2", PARTIAL_HASH),
         ("attention-lookup", "neox", ATTENTION),
     ],
 )
 def test_the_verdict_is_what_was_compiled(tmp_path, mechanism: str, architecture: str, planted: Hypothesis):
     engine, asked = compiled(tmp_path / "model", mechanism, architecture)
-    judged = verdicts(signature(engine, asked))
+    judged = verdicts(pooled([signature(engine, one) for one in asked]))
     assert judged.best == planted
     for hypothesis in MECHANISMS:
         assert judged.outcomes[hypothesis] == ("survives" if hypothesis == planted else "rejected")
@@ -74,18 +83,23 @@ def test_the_verdict_is_what_was_compiled(tmp_path, mechanism: str, architecture
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Engine, Asked]:
-    return compiled(tmp_path_factory.mktemp("plain") / "model", "neuron-per-fact", "gpt2")
+    engine, (sport, _) = compiled(tmp_path_factory.mktemp("plain") / "model", "neuron-per-fact", "gpt2")
+    return engine, sport
 
 
 def test_recall_that_is_kept_is_by_hand_what_is_right_above_chance(plain):
-    """With the MLP that knows half of the facts taken out, asked by another call of the engine."""
+    """With half of the neurons taken out, asked by another call of the engine."""
     engine, asked = plain
     kept = Kept(engine, asked)
     assert kept(()).mean == 1
-    patches = [Patch(Site("mlp_out", layer, position=asked.final), Zero()) for layer in range(engine.layers)]
-    patch = next(patch for patch in patches if 0.05 < kept(patch).mean < 0.95)
+    patch = tuple(
+        Patch(Site("mlp_post", layer, position=asked.final, neuron=neuron), Zero())
+        for layer in range(engine.layers)
+        for neuron in range(0, engine.form.d_mlp, 2)
+    )
+    assert 0.05 < kept(patch).mean < 0.95
     answers = Site("logits", position=-1)
-    said = engine.run(asked.tokens, [answers], [patch])[answers][:, asked.answers].argmax(1)
+    said = engine.run(asked.tokens, [answers], patch)[answers][:, asked.answers].argmax(1)
     share, chance = (
         float((said == asked.right).double().mean()),
         float(asked.right.bincount().max()) / len(asked),
@@ -101,7 +115,7 @@ def test_what_cannot_be_had_is_left_out_and_the_verdict_goes_by_the_rest(plain):
     judged = verdicts(found)
     assert judged.best == SINGLE_STEP
     unmeasured = judged.cells.filter(test="excess at the end")
-    assert unmeasured["measured"].null_count() == unmeasured["agrees"].null_count() == len(unmeasured) == 3
+    assert unmeasured["measured"].null_count() == unmeasured["agrees"].null_count() == len(unmeasured) == 1
     assert set(signature(engine, asked, (0, 0))) == {
         "no MLPs",
         "patterns frozen",
