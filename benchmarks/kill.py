@@ -1,6 +1,6 @@
 """Kills training, a study and an audit again and again, and compares what comes out with an undisturbed run.
 
-    python benchmarks/kill.py                    10 kills of train, 10 of run reversal, 20 of audit
+    python benchmarks/kill.py                    10 kills of train, of run reversal and of dissect, 20 of audit
     python benchmarks/kill.py audit --kills 5    one of them, fewer
 
 Each command runs once undisturbed. Then it is started, killed with SIGKILL at a random moment and started again
@@ -30,12 +30,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import polars as pl
 
+from oneway.evidence import atomic
 from oneway.evidence.atomic import is_temporary
 from oneway.evidence.pace import SAVE_SECONDS
 from oneway.evidence.record import RESUMED
+from oneway.facts import facts_lines, relations_toml, resolve
 
 RECORD, SLOW = "record.json", 0.1
-KILLS = {"train": 10, "run": 10, "audit": 20}
+KILLS = {"train": 10, "run": 10, "audit": 20, "dissect": 10}
 OTHER_EACH_TIME = ("run_id", "created", "wall_seconds", "notes")
 VICTIM = """
 import os, stat, sys, time
@@ -60,19 +62,29 @@ class Size:
     seeds: int = 60
     audited_width: int = 256
     candidates: int = 300
+    dissected: int = 400
     save_seconds: float = SAVE_SECONDS
 
 
 def commands(size: Size, folder: Path) -> dict[str, list[str]]:
-    """The words of each command but its --out; makes the model that is audited."""
+    """The words of each command but its --out; makes the models that are audited and dissected."""
     model = folder / "model"
     shape = ["--layers", "2", "--width", str(size.audited_width), "--heads", "4"]
     train = ["train", *size.facts]
     run_to_end([*train, *shape, "--steps", "3", "--out", str(model)], size)
+    athletes, compiled = folder / "athletes.jsonl", folder / "compiled"
+    table = resolve("athletes")
+    some = table.with_facts(table.facts[:: len(table) // size.dissected])
+    relations = folder / "athletes.toml"
+    atomic.write_text(athletes, facts_lines(some))
+    atomic.write_text(relations, relations_toml(some.relations.values()))
+    known = ["--facts", str(athletes), "--relations", str(relations)]
+    run_to_end(["compile", *known, "--out", str(compiled)], size)
     return {
         "train": [*train, "--steps", str(size.training_steps)],
         "run": ["run", "reversal", "--seeds", str(size.seeds)],
         "audit": ["audit", "--model", str(model), *size.facts, "--candidates", str(size.candidates)],
+        "dissect": ["dissect", "--model", str(compiled), *known, "--entities", "2"],
     }
 
 

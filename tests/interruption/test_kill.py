@@ -24,12 +24,14 @@ def kill() -> ModuleType:
 def cases(kill, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kill")
     facts = ("--facts", str(EXAMPLES / "company.csv"), "--relations", str(EXAMPLES / "company.toml"))
-    size = kill.Size(facts=facts, training_steps=60, seeds=1, audited_width=64, save_seconds=0.2)
+    size = kill.Size(
+        facts=facts, training_steps=60, seeds=1, audited_width=64, save_seconds=0.2, dissected=60
+    )
     return folder, size, kill.commands(size, folder)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train", "run", "audit"])
+@pytest.mark.parametrize("name", ["train", "run", "audit", "dissect"])
 def test_a_killed_command_ends_with_the_numbers_of_an_undisturbed_one(kill, cases, name):
     folder, size, commands = cases
     plan = ["random", "checkpoint", "record"]

@@ -30,6 +30,7 @@ class Findings:
     """What all steps found: tables, estimates and notes, by the steps' ids."""
 
     of: dict[str, Finding]
+    resumed: bool = False  # whether some of the steps had been taken before
 
     @property
     def measured(self) -> dict[str, Estimate]:
@@ -53,18 +54,19 @@ def investigate(
     the workspace cannot be written.
     """
     found: dict[str, Finding] = {}
+    resumed = False
     with progress("dissecting") as advance:
         for number, step in enumerate(steps):
             advance(number, len(steps))
             kept = None if workspace is None else _Kept(workspace / step.id)
             if kept is not None and kept.finished:
-                found[step.id] = kept.read()
+                found[step.id], resumed = kept.read(), True
                 continue
             found[step.id] = step(specimen)
             if kept is not None:
                 kept.write(found[step.id])
         advance(len(steps), len(steps))
-    return Findings(found)
+    return Findings(found, resumed)
 
 
 @dataclass(frozen=True, slots=True)

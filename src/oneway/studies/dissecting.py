@@ -18,7 +18,7 @@ from oneway.engine import Engine
 from oneway.engine.opening import opened_checkpoint
 from oneway.engine.proof import prove
 from oneway.evidence import Estimate, RunRecord, atomic
-from oneway.evidence.record import code_version, fingerprint
+from oneway.evidence.record import RESUMED, code_version, fingerprint
 from oneway.facts import FactTable
 from oneway.models.checkpoint import Checkpoint, Loading, Source, load_checkpoint
 from oneway.report import Dissection, Run, save_dissection, write_page
@@ -132,7 +132,8 @@ class Prepared:
 
     def _record(self, findings: Findings, seconds: float) -> RunRecord:
         specimen, name = self.specimen, Path(self.checkpoint.name).name or self.checkpoint.name
-        notes = [*specimen.table.notes, *self.checkpoint.notes, *specimen.notes, *findings.notes]
+        notes = [RESUMED] if findings.resumed else []
+        notes += [*specimen.table.notes, *self.checkpoint.notes, *specimen.notes, *findings.notes]
         return RunRecord(
             study="dissect",
             run_id=new_run_id(),
