@@ -14,8 +14,11 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+DISSECT = (ROOT / "docs" / "dissect.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.slow
@@ -23,18 +26,20 @@ def test_every_command_and_every_snippet_runs(tmp_path: Path):
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     commands, snippets = blocks("sh"), blocks("python")
-    assert len(commands) == 5
+    assert len(commands) == 6
     assert len(snippets) == 1
     # In the order of the page: the first commands, the snippet that uses what they made, then the others.
     programs = [
         ["sh", "-e", "-c", commands[0]],
         [sys.executable, "-c", snippets[0]],
         *(["sh", "-e", "-c", command] for command in commands[1:]),
+        *([sys.executable, "-c", snippet] for snippet in blocks("python", DISSECT)),
     ]
+    assert set(blocks("sh", DISSECT)) <= set(commands)
     for program in programs:
         done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    pages = ("company-audit", "company-compared", "compiled-audit")
+    pages = ("company-audit", "company-compared", "compiled-audit", "athletes-dissected")
     for file in (
         *(f"{page}/report.html" for page in pages),
         "company-audit-again/per_fact.parquet",
