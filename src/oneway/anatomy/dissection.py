@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from oneway.anatomy.specimen import Specimen
-from oneway.anatomy.steps import circuit, extraction, hashing, lookup, neurons, reading, related
+from oneway.anatomy.steps import circuit, extraction, hashing, hypotheses, lookup, neurons, reading, related
 from oneway.anatomy.steps.step import Finding, Step
 from oneway.evidence import atomic
 from oneway.evidence.estimate import Estimate
@@ -21,6 +21,7 @@ STEPS: tuple[Step, ...] = (
     *neurons.STEPS,
     *hashing.STEPS,
     *circuit.STEPS,
+    *hypotheses.STEPS,
     *related.STEPS,
 )
 

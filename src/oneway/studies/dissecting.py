@@ -207,11 +207,21 @@ def show(specimen: Specimen, findings: Findings) -> Dissection:
         found="Of the claims "
         + ", ".join(f"{count} are {verdict}" for verdict, count in verdicts.items())
         + ".",
-        hypotheses=pl.DataFrame(schema=dict.fromkeys(HYPOTHESES, pl.String)),
-        standing={},
+        hypotheses=_cells(findings),
+        standing=dict(findings.tables["outcomes"].select("hypothesis", "outcome").iter_rows())
+        if "outcomes" in findings.tables
+        else {},
         pictures=tuple(pictures),
         sections=tuple(sections(findings.tables)),
     )
+
+
+def _cells(findings: Findings) -> pl.DataFrame:
+    """The cells of the hypotheses as the page shows them, each test in words."""
+    cells = findings.tables.get("hypotheses")
+    if cells is None:
+        return pl.DataFrame(schema=dict.fromkeys(HYPOTHESES, pl.String))
+    return cells.with_columns(pl.format("{}: {}", "test", "meaning").alias("test")).select(HYPOTHESES)
 
 
 def asked_of(specimen: Specimen) -> str:

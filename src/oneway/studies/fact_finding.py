@@ -149,10 +149,15 @@ def over_models(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def by_seed(measured: Measured, curves: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """One row a seed: what the gate reads and whether it passed; and one row for every estimate of every seed."""
+    """One row a seed: what the gate reads and whether it passed; and the verdicts on the hypotheses, over all models."""
     gate = curves.filter(pl.col("quantity").str.starts_with("gate."))
     wide = gate.with_columns(pl.col("quantity").str.strip_prefix("gate."))
-    return {"seeds": wide.pivot("quantity", index="seed", values="mean")}
+    from oneway.anatomy.steps.hypotheses import judged_by
+
+    tables = {"seeds": wide.pivot("quantity", index="seed", values="mean")}
+    judged = judged_by(measured)
+    of_all = pl.DataFrame({"hypothesis": list(judged.outcomes), "outcome": list(judged.outcomes.values())})
+    return tables | {"hypotheses": judged.cells, "outcomes": of_all}
 
 
 def figure(measured: Measured, curves: pl.DataFrame) -> "Figure":
