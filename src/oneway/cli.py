@@ -194,7 +194,7 @@ def dissect(
         int | None, typer.Option(min=-1, help="Which one-shot prefix; default: the first, -1: none.")
     ] = None,
     most: Annotated[int, typer.Option(min=20, help="Most facts; more are drawn from at random.")] = 1500,
-    entities: Annotated[int, typer.Option(min=2, help="Entities whose neurons are ablated one by one.")] = 24,
+    entities: Annotated[int, typer.Option(min=2, help="Entities whose neurons are ablated one by one.")] = 16,
     seed: Annotated[int, typer.Option(help="Draws what is random.")] = 0,
     device: Device = "auto",
     out: Annotated[

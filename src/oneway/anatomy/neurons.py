@@ -21,6 +21,8 @@ from oneway.engine import Engine, LogProbability, Patch, Site, Zero
 from oneway.engine.workloads import product_of_names
 from oneway.evidence.estimate import Estimate, over_facts
 
+SILENT = 1e-8  # of the residual stream's length
+
 
 def neuron_changes(
     engine: Engine, asked: Asked, layers: Sequence[int], *, of: Sequence[int] | None = None
@@ -29,17 +31,26 @@ def neuron_changes(
 
     `of`: the facts whose change is wanted (default: all); the means are over all facts either way.
     """
-    some = asked if of is None else asked.only(of)
+    rows = list(range(len(asked))) if of is None else list(of)
+    some = asked.only(rows)
     readout = LogProbability(answer=some.right_token)
-    sites = [Site("mlp_post", layer, position=asked.final) for layer in layers]
-    means = {site.layer: value.mean(0) for site, value in engine.run(asked.tokens, sites).items()}
     changes = []
     for layer in layers:
-        patches = [
-            Patch(Site("mlp_post", layer, position=asked.final, neuron=neuron), mean)
-            for neuron, mean in enumerate(means[layer])
-        ]
-        changes.append(engine.effects(some.tokens, patches, readout).change)
+        post = Site("mlp_post", layer, position=asked.final)
+        after = Site("resid_post", layer, position=asked.final)
+        found = engine.run(asked.tokens, [post, after])
+        mean = found[post].mean(0)
+        # By how much the stream moves, at most, beside its length: float32 loses what is less.
+        moves = (found[post][rows] - mean).abs().amax(0) * engine.weights.blocks[layer].W_out.norm(dim=1)
+        moving = (moves > SILENT * found[after][rows].norm(dim=1).min()).nonzero()[:, 0].tolist()
+        change = mean.new_zeros((len(mean), len(some)))
+        if moving:
+            patches = [
+                Patch(Site("mlp_post", layer, position=asked.final, neuron=neuron), mean[neuron])
+                for neuron in moving
+            ]
+            change[moving] = engine.effects(some.tokens, patches, readout).change
+        changes.append(change)
     return torch.cat(changes)
 
 

@@ -36,7 +36,7 @@ class Sizes:
     """
 
     most: int = 1500
-    entities: int = 24
+    entities: int = 16
     splits: int = 10
     quadruples: int = 500
     traced: int = 48

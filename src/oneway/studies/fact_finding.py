@@ -149,7 +149,7 @@ def over_models(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def by_seed(measured: Measured, curves: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """One row a seed: what the gate reads and whether it passed; and the verdicts on the hypotheses, over all models."""
+    """One row a seed: what the gate reads and whether it passed; and the verdicts on the hypotheses of all models."""
     gate = curves.filter(pl.col("quantity").str.starts_with("gate."))
     wide = gate.with_columns(pl.col("quantity").str.strip_prefix("gate."))
     from oneway.anatomy.steps.hypotheses import judged_by
