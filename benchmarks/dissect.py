@@ -4,10 +4,10 @@
     python benchmarks/dissect.py --facts 300        fewer
     python benchmarks/dissect.py --kills 2          and again, killed so often at random moments
 
-The checkpoint is compiled (NeoX, width 512, 8 heads, 2,048 neurons a block, 6 layers; its vocabulary is the table's own):
-two attributes of invented athletes who share their names, a neuron for each fact. One of them is dissected, F1 to F16
-and N1. Each run is the command in a process of its own; memory is its largest resident size, imports included. Prints a
-JSON line for the run, and one for every step (the time between two steps on disk).
+The checkpoint is compiled (NeoX, width 512, 8 heads, 2,048 neurons a block, 6 layers; its vocabulary is the table's
+own): two attributes of invented athletes who share their names, a neuron for each fact. One of them is dissected, F1 to
+F16 and N1. Each run is the command in a process of its own; memory is its largest resident size, imports included.
+Prints a JSON line for the run, and one for every step (the time between two steps on disk).
 """
 
 import argparse
