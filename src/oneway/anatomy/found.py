@@ -76,7 +76,7 @@ class Found:
     `heads` and `neurons`: layer, head or neuron, `first` and `later` (the largest share of a fact's lead that goes with
     the unit, over prompts that ask for an answer's first token, and for later ones), found. `movers`: the same for
     heads that are taken out where a later token is said, and there alone. `importance`: of every found neuron and fact
-    by how many nats the fact's least lead, over all its prompts, falls without the neuron; 0 for less than `NOTHING`.
+    by how many nats the fact's least lead, over all its prompts, falls without the neuron.
     """
 
     heads: pl.DataFrame
@@ -106,7 +106,10 @@ class Found:
         return dict(effects)
 
     def to_grade(self, table: FactTable) -> Mapping[str, Any]:
-        """What `oneway.grade` takes. `table` are the facts that the model was compiled from: its rows number them."""
+        """What `oneway.grade` takes. `table` are the facts that the model was compiled from: its rows number them.
+
+        Effects of less than `NOTHING` are 0 there, so that rounding does not rank what a manifest says is nothing.
+        """
         rows: dict[Told, int] = {}
         for row, fact in enumerate(table):
             rows.setdefault((fact.subject, fact.relation, fact.object), row)
@@ -115,8 +118,9 @@ class Found:
             "heads": self.heads.select("layer", "head", score).to_dicts(),
             "neurons": self.neurons.select("layer", "neuron", score).to_dicts(),
             "importance": [
-                {"layer": layer, "neuron": neuron, "fact": rows[subject, relation, object_], "effect": effect}
+                {"layer": layer, "neuron": neuron, "fact": rows[subject, relation, object_], "effect": fall}
                 for layer, neuron, subject, relation, object_, effect in self.importance.iter_rows()
+                for fall in (effect if abs(effect) >= NOTHING else 0.0,)
             ],
         }
 
@@ -235,7 +239,7 @@ def _importance(
             for fact, lead in zip(told, left.tolist(), strict=True):
                 own[fact] = min(lead, own.get(fact, lead))
     rows = [
-        (*unit, *fact, fall if abs(fall := least[fact] - lead) >= NOTHING else 0.0)
+        (*unit, *fact, least[fact] - lead)
         for unit, own in zip(units, without, strict=True)
         for fact, lead in own.items()
     ]

@@ -58,8 +58,8 @@ TESTS = {
     "patterns frozen": "recall kept with all attention patterns on the name fixed at their mean over facts",
     "no MLPs at the end": "recall kept with every MLP mean-ablated at the prompt's last position",
     "no paths": "F9: recall kept with all paths between MLPs mean-ablated on the name's last token",
-    "read early": "F13: of how many other answers the head's probe has the right one ahead, less of how many behind, "
-    "before the first MLP that composes",
+    "read without paths": "F13: of how many other answers the head's probe has the right one ahead, less of how many "
+    "behind, with all paths between MLPs mean-ablated: what they write before any composes",
     "excess at the end": "F11: median share of the name's AND that the neurons make which write it",
     "swapped": "F4: how often the answer follows another fact's, when what the probe reads on the name is that fact's",
     "no context": "F6: of the facts that the head's probe reads in context, the share that it reads on the name alone",
@@ -75,7 +75,7 @@ LEVELS: Mapping[str, float] = {
     "patterns frozen": 0.5,
     "no MLPs at the end": 0.5,
     "no paths": 0.55,
-    "read early": 0.18,
+    "read without paths": 0.18,
     "excess at the end": 0.43,
     "swapped": 0.5,
     "no context": 0.5,
@@ -89,8 +89,8 @@ LEVELS: Mapping[str, float] = {
 # by up to 0.3 in the others.
 PREDICTED: Mapping[Hypothesis, Mapping[str, bool]] = {
     SINGLE_STEP: {"no MLPs": False, "patterns frozen": True, "no paths": True, "excess at the end": True},
-    PURE_HASH: {"no MLPs": False, "patterns frozen": True, "no paths": False, "read early": False},
-    PARTIAL_HASH: {"no MLPs": False, "patterns frozen": True, "no paths": False, "read early": True},
+    PURE_HASH: {"no MLPs": False, "patterns frozen": True, "no paths": False, "read without paths": False},
+    PARTIAL_HASH: {"no MLPs": False, "patterns frozen": True, "no paths": False, "read without paths": True},
     ATTENTION: {"no MLPs": True, "patterns frozen": False, "no paths": True},
     MULTI_TOKEN: {"no MLPs": False, "no MLPs at the end": True, "swapped": True, "no context": True},
 }
@@ -107,8 +107,8 @@ def signature(
 
     `head` says the answer; by default the one with the largest direct effect. `effects[relation][entity]` are effects
     of neurons on facts (`Found.by_entity`), for "shared". A test that cannot be had is left out: what is read on the
-    name, where the head is in layer 0; what needs a product of parts, where names have not two tokens; "read early",
-    where the model keeps its recall without paths between MLPs, since then none composes.
+    name, where the head is in layer 0; what needs a product of parts, where names have not two tokens; "read
+    without paths", where the model keeps its recall without paths between MLPs, since then none composes.
 
     Raises ValueError where all answers are the same, or where the model is right no more often than the most frequent
     answer is.
@@ -118,19 +118,19 @@ def signature(
     patterns = tuple(
         Patch(Site("pattern", layer, position=at), MEAN) for layer in layers for at in asked.name
     )
+    no_paths = tuple(path for layer in layers for path in _paths_into(layer, asked.final))
     found = {
         "no MLPs": kept(_mlps(layers, None)),
         "patterns frozen": kept(patterns),
         "no MLPs at the end": kept(_mlps(layers, asked.last)),
-        "no paths": kept(tuple(path for layer in layers for path in _paths_into(layer, asked.final))),
+        "no paths": kept(no_paths),
     }
     if head[0] > 0:
         found["swapped"] = subspace_patching(engine, asked, head)["probe"].follows
         read = ProbeReads(engine, asked, head)
         found["no context"] = read.of_those_read(asked.alone)
         if found["no paths"].mean < LEVELS["no paths"]:
-            costs = [1 - kept(_paths_into(layer, asked.final)).mean for layer in layers]
-            found["read early"] = read.after(_first_of_the_largest(costs) - 1)
+            found["read without paths"] = read.ahead(no_paths)
         if len(asked.name) == 2:
             found |= _of_parts(engine, asked, head, kept)
     if effects is not None and len(effects) > 1:
@@ -189,35 +189,36 @@ class Kept:
 class ProbeReads:
     """What a head's mechanistic probe reads of the answers on the name's last token (F4).
 
-    Scores are centred over the facts wherever they are read.
+    Scores are centred over the facts that are read.
     """
 
     def __init__(self, engine: Engine, asked: Asked, head: Head) -> None:
         self.engine, self.asked, self.layer = engine, asked, head[0]
         self.directions = read_directions(engine, asked, head)
-        self.read = self._scores(asked.tokens, asked.final, self.layer - 1)
+        self.read = self._scores(asked.tokens, asked.final)
         different = torch.arange(len(asked.answers)) != asked.right[:, None]
         self.usual = float(self._ahead(self.read).abs()[different].median())
 
-    def after(self, layer: int) -> Estimate:
-        """How many of the other answers the right one is ahead of after a layer, less how many are ahead of it, as a
-        share: 0 by chance, whatever the answers' frequencies, 1 where the right one is always highest. Differences
-        below `TIED` of the usual one where the head reads are none."""
-        ahead = self._ahead(self._scores(self.asked.tokens, self.asked.final, layer))
+    def ahead(self, intervention: Sequence[Patch | Path]) -> Estimate:
+        """How many of the other answers the right one is ahead of, less how many are ahead of it, as a share, when the
+        model is intervened on: 0 by chance, whatever the answers' frequencies, 1 where the right one is always highest.
+        Differences below `TIED` of the usual one without the intervention are none."""
+        ahead = self._ahead(self._scores(self.asked.tokens, self.asked.final, intervention))
         told = ahead.sign() * (ahead.abs() > TIED * self.usual)
         return over_facts((told.sum(1) / (ahead.shape[1] - 1)).numpy(), "of the other answers")
 
     def of_those_read(self, tokens: Int[Tensor, "fact pos"]) -> Estimate:
         """Of the facts that the head reads, how many are read on the last token of other prompts of them."""
-        there = self._scores(tokens, tokens.shape[1] - 1, self.layer - 1)
+        there = self._scores(tokens, tokens.shape[1] - 1)
         read, again = (scores.argmax(-1) == self.asked.right for scores in (self.read, there))
         return over_facts(again[read].double().numpy(), "probability")
 
     def _scores(
-        self, tokens: Int[Tensor, "fact pos"], position: int, after: int
+        self, tokens: Int[Tensor, "fact pos"], position: int, intervention: Sequence[Patch | Path] = ()
     ) -> Float[Tensor, "fact answer"]:
-        site = Site("resid_post", after, position=position)
-        scores = normed(self.engine, self.layer, self.engine.run(tokens, [site])[site]) @ self.directions
+        site = Site("resid_post", self.layer - 1, position=position)
+        there = self.engine.run(tokens, [site], intervention)[site]
+        scores = normed(self.engine, self.layer, there) @ self.directions
         return (scores - scores.mean(0)).double().cpu()
 
     def _ahead(self, scores: Float[Tensor, "fact answer"]) -> Float[Tensor, "fact answer"]:

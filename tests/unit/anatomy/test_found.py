@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oneway.anatomy.asked import Asked, ask
-from oneway.anatomy.found import Found, Lead, Without, find_circuit
+from oneway.anatomy.found import NOTHING, Found, Lead, Without, find_circuit
 from oneway.compiler import Capacity, compile_table, grade
 from oneway.engine import Effects, Engine, Patch, Site, open_model
 from oneway.facts import Fact, FactTable, Relation
@@ -64,7 +64,7 @@ def test_a_fact_depends_on_its_own_neuron_and_on_those_that_hear_the_question(pl
     facts = {(s, r, o): row for row, (s, r, o) in enumerate(planted.circuit["facts"])}
     for layer, neuron, subject, relation, object_, effect in planted.found.importance.iter_rows():
         serves = facts[subject, relation, object_] in roles[layer, neuron]["facts"]
-        assert effect == pytest.approx(40, rel=0.1) if serves else effect == 0
+        assert effect == (pytest.approx(40, rel=0.1) if serves else pytest.approx(0, abs=NOTHING))
 
 
 def test_the_finding_is_of_the_form_that_is_graded(planted: Planted):

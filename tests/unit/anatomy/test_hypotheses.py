@@ -111,7 +111,7 @@ def test_what_cannot_be_had_is_left_out_and_the_verdict_goes_by_the_rest(plain):
     engine, asked = plain
     one_token = replace(asked, name=range(asked.final, asked.final + 1))
     found = signature(engine, one_token)
-    assert {"excess at the end", "norms", "broken", "read early", "shared"}.isdisjoint(found)
+    assert {"excess at the end", "norms", "broken", "read without paths", "shared"}.isdisjoint(found)
     judged = verdicts(found)
     assert judged.best == SINGLE_STEP
     unmeasured = judged.cells.filter(test="excess at the end")
