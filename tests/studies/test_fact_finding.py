@@ -5,8 +5,11 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
+from people import people
 
+from oneway.compiler import compile_table
 from oneway.evidence import Estimate, Study, Verdict
+from oneway.facts import facts_lines, relations_toml
 from oneway.runs.execute import run_study
 from oneway.studies import fact_finding
 from oneway.studies.default_model import Config as World
@@ -77,3 +80,31 @@ def test_what_could_not_be_measured_is_left_out_and_never_taken_for_a_number():
     assert "gate.recall" not in found
     verdicts = {claim.id: claim.judge(found).verdict for claim in CLAIMS}
     assert set(verdicts.values()) == {Verdict.INCONCLUSIVE}
+
+
+def test_a_model_of_ones_own_is_dissected_instead(tmp_path):
+    table = people()
+    compile_table(table, tmp_path / "model")
+    (tmp_path / "facts.jsonl").write_text(facts_lines(table))
+    (tmp_path / "relations.toml").write_text(relations_toml(table.relations.values()))
+    given = {
+        "model": str(tmp_path / "model"),
+        "facts": str(tmp_path / "facts.jsonl"),
+        "relations": str(tmp_path / "relations.toml"),
+    }
+    study = replace(STUDY, recipes={"quick": lambda: Config(seeds=(0,), sizes={"entities": 2, "splits": 2})})
+    record, directory = run_study(study, out=tmp_path / "run", given=given)
+    verdicts = {claim["id"]: claim["verdict"] for claim in record.claims}
+    assert verdicts["F4.causal"] == Verdict.REPRODUCED.value
+    assert verdicts["F11"] == Verdict.CONTRADICTED.value
+    outcomes = directory.read_table(record.tables["outcomes"])
+    assert outcomes.filter(hypothesis="attention lookup")["outcome"].item() == "rejected"
+    assert (directory.path / "dissection.json").exists()
+
+
+def test_a_model_without_facts_is_refused():
+    with pytest.raises(ValueError, match="both --model and --facts"):
+        fact_finding.check(Config(model="somewhere"))
+    with pytest.raises(ValueError, match="--seeds 1"):
+        fact_finding.check(Config(model="somewhere", facts="athletes"))
+    fact_finding.check(fact_finding.paper())

@@ -21,7 +21,8 @@ import polars as pl
 
 from oneway.evidence import Estimate, Measured, over_seeds
 from oneway.evidence.study import Study
-from oneway.studies.default_model import GATE, RELATION, looked_up, world
+from oneway.facts import FactTable, resolve
+from oneway.studies.default_model import GATE, looked_up, world
 from oneway.studies.default_model import Config as World
 from oneway.studies.dissection_claims import CLAIMS
 
@@ -35,8 +36,16 @@ COLUMNS |= {"n": pl.Int64, "unit": pl.String}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What is grown, and how thoroughly it is dissected. The fields of `sizes` are those of `Sizes`."""
+    """What is grown, and how thoroughly it is dissected. The fields of `sizes` are those of `Sizes`.
 
+    With a `model` (a directory or a hub name) and `facts` (a file or a shipped table, with `relations` if need be) that
+    model is dissected instead, by the first relation of the table; nothing is grown, and there is no gate.
+    """
+
+    model: str = ""
+    facts: str = ""
+    relations: str = ""
+    device: str = "cpu"
     world: World = field(default_factory=World)
     sizes: Mapping[str, int] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0, 1)
@@ -50,6 +59,19 @@ def quick() -> Config:
 def standard() -> Config:
     """Five seeds of the default model, intervals over seeds."""
     return Config(seeds=tuple(range(5)), sizes={"entities": 48})
+
+
+def paper() -> Config:
+    """Pythia 2.8B and the shipped athletes, who are real: the posts' model and facts. A GPU with 24 GiB."""
+    return Config(model="EleutherAI/pythia-2.8b", facts="athletes", seeds=(0,))
+
+
+def check(config: Config) -> None:
+    """Raises ValueError where a model is given without facts, facts without a model, or a model with several seeds."""
+    if bool(config.model) != bool(config.facts):
+        raise ValueError("give both --model and --facts, or neither: then the default model is grown")
+    if config.model and len(config.seeds) > 1:
+        raise ValueError("one model is dissected with one seed: give --seeds 1")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,11 +102,8 @@ def experiment(config: Config, seeds: Sequence[int], workspace: Path | None) -> 
 
 def one_seed(piece: tuple[Config, int, Path]) -> list[dict[str, Any]]:
     """Grow one seed's model and take it apart: a row for every estimate. A finished seed is read, not run again."""
-    from oneway.anatomy.specimen import Sizes
     from oneway.engine import Engine, open_model
     from oneway.evidence import atomic
-    from oneway.report import save_dissection
-    from oneway.studies.dissecting import DissectionConfig, prepare_dissection
     from oneway.training.default_model import default_model
     from oneway.training.teach import teach
 
@@ -93,6 +112,11 @@ def one_seed(piece: tuple[Config, int, Path]) -> list[dict[str, Any]]:
     if finished.exists():
         kept: list[dict[str, Any]] = json.loads(finished.read_text(encoding="utf-8"))
         return kept
+    if config.model:
+        given = resolve(config.facts, config.relations or None)
+        rows = _dissected(config, config.model, given, seed, folder)
+        atomic.write_text(finished, json.dumps(rows, allow_nan=False))
+        return rows
     table, recipe, of = world(config.world, seed), default_model(seed), config.world
     recipe = replace(
         recipe,
@@ -106,13 +130,23 @@ def one_seed(piece: tuple[Config, int, Path]) -> list[dict[str, Any]]:
     gate["passed"] = float(GATE.passed(gate))
     rows = [_row(seed, f"gate.{name}", Estimate(value, value, value, 1, "")) for name, value in gate.items()]
     if gate["passed"]:
-        asked = DissectionConfig(relation=RELATION, seed=seed, sizes=Sizes(**config.sizes))
-        prepared = prepare_dissection(taught.checkpoint, table, asked, device="cpu")
-        found = prepared.dissect(folder / "steps")
-        rows += [_row(seed, name, estimate) for name, estimate in found.findings.measured.items()]
-        save_dissection(found.shown, folder)
+        rows += _dissected(config, taught.checkpoint, table, seed, folder)
     atomic.write_text(finished, json.dumps(rows, allow_nan=False))
     return rows
+
+
+def _dissected(
+    config: Config, model: str | Path, table: FactTable, seed: int, folder: Path
+) -> list[dict[str, Any]]:
+    from oneway.anatomy.specimen import Sizes
+    from oneway.report import save_dissection
+    from oneway.studies.dissecting import DissectionConfig, prepare_dissection
+
+    relation = next(iter(table)).relation if len(table) else ""
+    asked = DissectionConfig(relation=relation, seed=seed, sizes=Sizes(**config.sizes))
+    found = prepare_dissection(model, table, asked, device=config.device).dissect(folder / "steps")
+    save_dissection(found.shown, folder)
+    return [_row(seed, name, estimate) for name, estimate in found.findings.measured.items()]
 
 
 def _row(seed: int, quantity: str, estimate: Estimate) -> dict[str, Any]:
@@ -196,6 +230,7 @@ STUDY = Study(
     experiment=experiment,
     measure=measure,
     figure=figure,
-    recipes={"quick": quick, "standard": standard},
+    recipes={"quick": quick, "standard": standard, "paper": paper},
+    check=check,
     tables=by_seed,
 )
