@@ -254,7 +254,8 @@ def _of_parts(engine: Engine, asked: Asked, head: Head, kept: Kept) -> dict[str,
 
 def _first_of_the_largest(costs: Sequence[float]) -> int:
     """The first layer that costs at least half of what the costliest does: layers side by side share what they know."""
-    return next(layer for layer, cost in enumerate(costs) if cost >= max(costs) / 2)
+    most = max(costs)
+    return next(layer for layer, cost in enumerate(costs) if cost >= most - abs(most) / 2)
 
 
 def _of_layer(table: pl.DataFrame, value: str, layer: int) -> Estimate:

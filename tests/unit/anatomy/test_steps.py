@@ -5,16 +5,23 @@ import polars as pl
 import pytest
 import torch
 from people import RELATION, SPORTS, people
+from tiny import tiny_model
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast
 
-from oneway.anatomy.asked import TooFewFacts
+from oneway.anatomy.asked import TooFewFacts, ask
 from oneway.anatomy.dissection import STEPS, Findings, investigate
 from oneway.anatomy.sections import SHOWN, sections
-from oneway.anatomy.specimen import CannotTell, Sizes, prepare
+from oneway.anatomy.specimen import CannotTell, Sizes, Specimen, prepare
 from oneway.anatomy.steps.step import Finding, Step, untold
 from oneway.compiler import compile_table
 from oneway.engine import Engine, open_model
+from oneway.engine.prepared import Prepared
 from oneway.evidence import Estimate, Verdict
 from oneway.facts import Fact, FactTable, Relation
+from oneway.models.families import read_decoder
 from oneway.studies.dissection_claims import CLAIMS
 
 SMALL = Sizes(entities=4, splits=2, quadruples=30, traced=8)
@@ -187,3 +194,38 @@ def test_the_next_token_of_an_answer_is_taken_from_one_that_begins_alike(tmp_pat
     found = next(step for step in STEPS if step.id == "N1.outputs")(specimen)
     assert found.measured["N1.movers_cost"].low > 0.5
     assert torch.isfinite(torch.tensor(found.measured["N1.same_neurons"].mean))
+
+
+# Models of other kinds -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama3", "qwen3"])
+def test_every_step_takes_any_known_family_also_without_a_bos(family: str):
+    """Random weights know nothing: what counts is that every step answers, and none of them finds a lookup."""
+    table = people(6, 7)
+    words = sorted({w for f in table for w in f"{f.subject} {f.object}".split()})
+    vocabulary = {w: i for i, w in enumerate(["<unk>", *["plays", "the", "sport", "of"], *words])}
+    backend = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    engine = Engine(Prepared(*read_decoder(tiny_model(family), torch.float32)), tokenizer, family)
+    (asked,) = ask(tokenizer, table, "sport").groups
+    assert asked.front == 0
+    specimen = Specimen(
+        engine=engine,
+        table=table,
+        relation="sport",
+        template=0,
+        one_shot=None,
+        asked=asked,
+        others=(),
+        groups=pl.DataFrame(),
+        notes=(),
+        sizes=SMALL,
+    )
+    found = investigate(specimen)
+    verdicts = {claim.id: claim.judge(found.measured).verdict for claim in CLAIMS}
+    assert Verdict.REPRODUCED not in {
+        verdicts[claim] for claim in ("F4", "F4.causal", "F5", "F7.mlps-on-name")
+    }
+    assert list(sections(found.tables))
