@@ -12,6 +12,7 @@ of heads are a tenth of all; the MLPs of the lookup are all that can read the wh
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -200,11 +201,15 @@ def figure(measured: Measured, curves: pl.DataFrame) -> "Figure":
 
     from oneway.report.palette import DIRECTIONS
 
-    names = [
-        name
-        for name, one in measured.items()
-        if one.defined and one.unit not in ("logits", "nats") and one.low != one.high
-    ]
+    drawn_units = {name for name, one in measured.items() if one.unit not in ("logits", "nats")}
+    names = sorted(
+        (
+            name
+            for name in drawn_units
+            if measured[name].defined and measured[name].low != measured[name].high
+        ),
+        key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)],
+    )
     drawn = Figure(figsize=(10, 0.24 * len(names) + 1.2), layout="constrained")
     axes = drawn.subplots()
     for place, name in enumerate(names):
