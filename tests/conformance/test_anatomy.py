@@ -1,8 +1,9 @@
 """The anatomy's numbers against an independent implementation: plain hooks on the model's own modules, in float64.
 
-Random NeoX and Llama shapes; F1, F4, F5, F7, F9, F10, F11, F14 and F15 within 1e-4.
+Random NeoX and Llama shapes, and the default model; F1, F4, F5, F7, F9, F10, F11, F14 and F15 within 1e-4.
 """
 
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -12,10 +13,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tiny import LAYERS, VOCAB, tiny_model
+from tiny import VOCAB, tiny_model
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
+import oneway
 from oneway.anatomy.asked import Asked
 from oneway.anatomy.extraction import direct
 from oneway.anatomy.hashing import _quadruples, broken_linearity, names_of, norms
@@ -41,6 +43,10 @@ class Case:
     asked: Asked
     source: list[int]
 
+    @property
+    def layers(self) -> int:
+        return self.engine.layers
+
     def logprob(self, edits) -> Tensor:
         logits, _ = run(self.plain, self.asked.tokens, edits=edits)
         return logits[:, -1].log_softmax(-1)[torch.arange(COUNT), self.asked.right_token]
@@ -50,9 +56,17 @@ class Case:
         return run(self.plain, tokens, [(layer, kind)])[1][layer, kind]
 
 
-@pytest.fixture(scope="module", params=["neox", "neox-sequential", "llama3", "llama-biases"])
-def case(request: pytest.FixtureRequest) -> Case:
-    model = tiny_model(request.param)
+def grown(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedModel:
+    """The default model in its own shape, taught for a few steps; ONEWAY_DEFAULT_MODEL names one that is taught out."""
+    folder = os.environ.get("ONEWAY_DEFAULT_MODEL")
+    if folder is None:
+        folder = oneway.grow(tmp_path_factory.mktemp("grown") / "model", steps=12).checkpoint
+    return AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+
+
+@pytest.fixture(scope="module", params=["neox", "neox-sequential", "llama3", "llama-biases", "default-model"])
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    model = grown(tmp_path_factory) if request.param == "default-model" else tiny_model(request.param)
     form, weights = read_decoder(model, torch.float64)
     generator = torch.Generator().manual_seed(3)
     cells = torch.randperm(FIRSTS * LASTS, generator=generator)[:COUNT]
@@ -91,14 +105,14 @@ def odds(case: Case, logits: Tensor) -> Tensor:
 
 def test_direct_effects(case: Case):
     found, where = direct(case.engine, case.asked), modules(case.plain)
-    final = case.read(LAYERS - 1, "resid_post")[:, LAST]
+    final = case.read(case.layers - 1, "resid_post")[:, LAST]
 
     def scores(resid: Tensor) -> Tensor:
         return odds(case, case.plain.lm_head(where.final_norm(resid)))
 
     torch.testing.assert_close(found.direct.clean, scores(final), **CLOSE)
     heads = case.engine.form.heads
-    for layer in range(LAYERS):
+    for layer in range(case.layers):
         z = case.read(layer, "z")[:, LAST].unflatten(-1, (heads, -1))
         for head in range(heads):
             other = z.clone()
@@ -143,7 +157,7 @@ def test_mechanistic_probe(case: Case):
 def test_probes_by_layer(case: Case):
     found = by_layer(case.engine, case.asked, splits=4)
     right = case.asked.right.numpy()
-    for layer in range(LAYERS):
+    for layer in range(case.layers):
         x, accuracies = case.read(layer, "resid_post")[:, NAME].numpy(), []
         for train, test in StratifiedShuffleSplit(4, test_size=0.2, random_state=0).split(x, right):
             probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, C=0.1))
@@ -154,20 +168,22 @@ def test_probes_by_layer(case: Case):
 def test_attention_removed(case: Case):
     remaining = Remaining(case.engine, case.asked, HEAD)
     found = attention_removed(remaining)
-    means = [mean_at(case.read(layer, "attn_out"), NAME) for layer in range(LAYERS)]
-    for k in range(LAYERS + 1):
-        logprob = case.logprob({(layer, "attn_out"): put(NAME, means[layer]) for layer in range(k, LAYERS)})
+    means = [mean_at(case.read(layer, "attn_out"), NAME) for layer in range(case.layers)]
+    for k in range(case.layers + 1):
+        logprob = case.logprob(
+            {(layer, "attn_out"): put(NAME, means[layer]) for layer in range(k, case.layers)}
+        )
         rows = found.filter((found["measure"] == "logprob") & (found["from_layer"] == k))
         assert rows["mean"].item() == pytest.approx(float(logprob.mean()), abs=1e-4)
 
 
 def test_paths_between_mlps(case: Case):
-    found = paths_between_mlps(Remaining(case.engine, case.asked, HEAD), range(LAYERS))
+    found = paths_between_mlps(Remaining(case.engine, case.asked, HEAD), range(case.layers))
     where = modules(case.plain)
     late = "resid_pre" if where.parallel else "resid_mid"
-    for i in range(LAYERS):
+    for i in range(case.layers):
         out = case.read(i, "mlp_out")[:, NAME]
-        for j in range(i + 1, LAYERS):
+        for j in range(i + 1, case.layers):
             before = case.read(j, "resid_pre")[:, NAME]
             read = before if late == "resid_pre" else before + case.read(j, "attn_out")[:, NAME]
             changed = where.mlp(where.blocks[j])((read + out.mean(0) - out)[:, None])[:, 0]
@@ -254,7 +270,7 @@ def probe_scores_of_normed(case: Case, normed: Tensor) -> Tensor:
 def test_norms(case: Case):
     tokens, known = every_name(case.asked)
     found = norms(case.engine, names_of(case.asked)).table()
-    for layer in range(LAYERS):
+    for layer in range(case.layers):
         length = case.read(layer, "mlp_out", tokens)[:, -1].norm(dim=-1).view(known.shape)
         wanted = float((length[known] / length[~known].mean()).mean())
         assert found["ratio"][layer] == pytest.approx(wanted, abs=1e-4)
@@ -269,7 +285,7 @@ def test_broken_linearity(case: Case, monkeypatch: pytest.MonkeyPatch):
     quadruples = _quadruples(names, True, 12, np.random.default_rng(0))
     tokens = names.tokens(quadruples.flatten(0, 1))
     for kind in ("mlp_out", "resid_post"):
-        for layer in range(LAYERS):
+        for layer in range(case.layers):
             out = case.read(layer, kind, tokens)[:, -1].view(6, quadruples.shape[1], -1)
             a, b, c, d, e, f = out
             wanted = float(((a + b - c - d).norm(dim=-1) / (a + b - e - f).norm(dim=-1)).mean())
