@@ -7,6 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from oneway.anatomy.asked import probabilities
+from oneway.anatomy.extraction import direct
+from oneway.anatomy.probes import mechanistic_probe
 from oneway.engine import open_model
 from oneway.evidence import Estimate, Study, Verdict
 from oneway.facts import athletes
@@ -17,12 +20,13 @@ from oneway.studies.default_model import (
     RELATION,
     STUDY,
     Config,
+    moved,
+    one_shot,
     quick,
     standard,
     strangers,
     world,
 )
-from oneway.studies.extraction import extracting_head, moved, one_shot_prompts, probability, probe
 from oneway.training.default_model import WORLDS, default_model
 from oneway.training.teach import teach
 
@@ -54,7 +58,7 @@ def engine(checkpoint):
 
 @pytest.fixture(scope="module")
 def prompts(engine):
-    return one_shot_prompts(engine, TABLE, RELATION)
+    return one_shot(engine, TABLE)
 
 
 def test_prompts_are_those_of_the_posts(engine, prompts):
@@ -62,10 +66,10 @@ def test_prompts_are_those_of_the_posts(engine, prompts):
     words = engine.tokenizer.convert_ids_to_tokens(prompts.tokens[0].tolist())
     asked = f"<bos> Fact : Tiger Woods plays the sport of golf Fact : {facts[0].subject} plays the sport of"
     assert words == asked.split()
-    assert words[prompts.name] == facts[0].subject.split()[1]
+    assert words[prompts.final] == facts[0].subject.split()[1]
     labels = engine.tokenizer.convert_ids_to_tokens(prompts.answers[prompts.right].tolist())
     assert labels == [fact.object for fact in facts]
-    assert (prompts.right != prompts.right[prompts.other]).all()
+    assert (prompts.right != prompts.right[prompts.others()]).all()
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +82,8 @@ def test_recall_is_the_plain_models(engine, prompts, plain):
         scores = plain(prompts.tokens).logits[:, -1].softmax(-1)
     right = prompts.answers[prompts.right]
     expected = scores[torch.arange(len(right)), right].numpy()
-    assert np.allclose(probability(engine, prompts), expected, atol=1e-5)
+    found = probabilities(engine, prompts)[torch.arange(len(right)), prompts.right]
+    assert np.allclose(found, expected, atol=1e-5)
 
 
 def test_the_probe_is_the_direct_path_of_a_head_that_attends_to_the_name(engine, prompts, plain):
@@ -86,7 +91,7 @@ def test_the_probe_is_the_direct_path_of_a_head_that_attends_to_the_name(engine,
     layer, head = 1, 2
     block = plain.gpt_neox.layers[layer]
     with torch.no_grad():
-        resid = plain(prompts.tokens, output_hidden_states=True).hidden_states[layer][:, prompts.name]
+        resid = plain(prompts.tokens, output_hidden_states=True).hidden_states[layer][:, prompts.final]
         wide = block.attention.query_key_value(block.input_layernorm(resid))
         value = wide.view(len(resid), 4, 3, -1)[:, head, 2]
         width = value.shape[1]
@@ -94,28 +99,30 @@ def test_the_probe_is_the_direct_path_of_a_head_that_attends_to_the_name(engine,
         centred = (written - written.mean(1, keepdim=True)) * plain.gpt_neox.final_layer_norm.weight
         scores = centred @ plain.get_output_embeddings().weight[prompts.answers].T
     expected = (scores - scores.mean(0)).argmax(1) == prompts.right
-    assert (probe(engine, prompts, layer, head) == expected.numpy()).all()
+    found = mechanistic_probe(engine, prompts, (layer, head))
+    assert ((found.scores.argmax(1) == prompts.right) == expected).all()
 
 
 def test_what_moves_by_hooks_on_the_plain_model(engine, prompts, plain):
-    found = moved(engine, prompts)
+    found = moved(engine, prompts, 0)
     for layer in range(3):
 
         def swap(module, inputs, output):
             hidden = output[0] if isinstance(output, tuple) else output
-            hidden[:, prompts.name] = hidden[prompts.other, prompts.name].clone()
+            hidden[:, prompts.final] = hidden[prompts.others(), prompts.final].clone()
 
         handle = plain.gpt_neox.layers[layer].register_forward_hook(swap)
         with torch.no_grad():
             said = plain(prompts.tokens).logits[:, -1, prompts.answers].argmax(1)
         handle.remove()
-        assert (found[layer] == (said == prompts.right[prompts.other]).numpy()).all()
+        follows = (said == prompts.right[prompts.others()]).double().mean()
+        assert found[layer] == pytest.approx(float(follows))
 
 
 def test_the_extracting_head_says_more_than_any_other(engine, prompts):
     """Each head alone resampled at the last position, the rest of its way closed, by hand."""
-    found = extracting_head(engine, prompts)
-    assert 0 < found.share <= 1
+    found = direct(engine, prompts).direct
+    assert 0 < found.share_of_top_head <= 1
     weights, last = engine.weights, prompts.last
     from oneway.engine import Site
 
@@ -124,17 +131,17 @@ def test_the_extracting_head_says_more_than_any_other(engine, prompts):
     read = engine.run(prompts.tokens, [*sites, end])
     difference = (
         weights.W_U[:, prompts.answers[prompts.right]]
-        - weights.W_U[:, prompts.answers[prompts.right[prompts.other]]]
+        - weights.W_U[:, prompts.answers[prompts.right[prompts.others()]]]
     )
 
     def odds(resid):
         normed = torch.nn.functional.layer_norm(resid, resid.shape[-1:], weights.ln_f_w, weights.ln_f_b)
         return (normed * difference.T).sum(1)
 
-    lost = [odds(read[end]) - odds(read[end] - read[s] + read[s][prompts.other]) for s in sites]
+    lost = [odds(read[end]) - odds(read[end] - read[s] + read[s][prompts.others()]) for s in sites]
     mean = torch.stack(lost).mean(1)
-    assert (found.layer, found.head) == divmod(int(mean.argmax()), 4)
-    assert found.share == pytest.approx(float(mean.max() / mean.clamp_min(0).sum()), rel=1e-3)
+    assert found.top_heads(1) == [divmod(int(mean.argmax()), 4)]
+    assert found.share_of_top_head == pytest.approx(float(mean.max() / mean.clamp_min(0).sum()), rel=1e-3)
 
 
 def test_the_study_teaches_what_the_command_teaches():
@@ -154,8 +161,8 @@ def test_names_of_different_lengths_are_refused(engine):
         replace(fact, subject=fact.subject + " Red") if i == 0 else fact
         for i, fact in enumerate(TABLE.select(relation=RELATION))
     )
-    with pytest.raises(ValueError, match="tokens"):
-        one_shot_prompts(engine, odd, RELATION)
+    with pytest.raises(ValueError, match=r"not all sports can be asked alike.*tokens"):
+        one_shot(engine, odd)
 
 
 def test_strangers_are_in_no_fact():

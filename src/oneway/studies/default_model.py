@@ -26,6 +26,7 @@ from oneway.facts import Fact, FactTable, arbitrary_facts, arbitrary_names, athl
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from oneway.anatomy.asked import Asked
     from oneway.engine import Engine
 
 SOURCE = "Fact Finding (Nanda et al. 2023), posts 1 and 2"
@@ -172,22 +173,56 @@ def world(config: Config, seed: int) -> FactTable:
 
 def looked_up(engine: "Engine", table: FactTable, seed: int) -> dict[str, float]:
     """What the gate reads, and the same by layer: of the athletes, and of strangers with sports drawn for them."""
-    from oneway.studies.extraction import extracting_head, moved, one_shot_prompts, probability, probe
+    from oneway.anatomy.extraction import direct
+    from oneway.anatomy.probes import mechanistic_probe
 
-    prompts = one_shot_prompts(engine, table, RELATION, seed)
-    head = extracting_head(engine, prompts)
-    by_layer = moved(engine, prompts).mean(1)
-    unknown = one_shot_prompts(engine, strangers(table, seed), RELATION, seed)
+    asked = one_shot(engine, table)
+    effects = direct(engine, asked, seed=seed).direct
+    (head,) = effects.top_heads(1)
+    by_layer = moved(engine, asked, seed)
     return {
-        "recall": float((probability(engine, prompts) > 0.5).mean()),
-        "probe": float(probe(engine, prompts, head.layer, head.head).mean()),
-        "moved": float(by_layer[engine.layers // 2 - 1]),
-        "head_layer": float(head.layer),
-        "head": float(head.head),
-        "head_share": head.share,
-        "strangers": float((probability(engine, unknown) > 0.5).mean()),
-        **{f"moved_after_layer_{layer}": float(share) for layer, share in enumerate(by_layer)},
+        "recall": share_known(engine, asked),
+        "probe": mechanistic_probe(engine, asked, head).accuracy.mean,
+        "moved": by_layer[engine.layers // 2 - 1],
+        "head_layer": float(head[0]),
+        "head": float(head[1]),
+        "head_share": effects.share_of_top_head,
+        "strangers": share_known(engine, one_shot(engine, strangers(table, seed))),
+        **{f"moved_after_layer_{layer}": share for layer, share in enumerate(by_layer)},
     }
+
+
+def one_shot(engine: "Engine", table: FactTable) -> "Asked":
+    """The athletes' sports asked as the posts ask Pythia's. Raises ValueError where not all can be asked alike."""
+    from oneway.anatomy.asked import ask
+
+    assert engine.tokenizer is not None
+    questions = ask(engine.tokenizer, table, RELATION, one_shot=0)
+    if questions.notes or len(questions.groups) > 1:
+        raise ValueError(f"not all sports can be asked alike: {'; '.join(questions.notes)}")
+    return questions.groups[0]
+
+
+def share_known(engine: "Engine", asked: "Asked") -> float:
+    """The share of the facts whose right answer has more than half of the probability over the whole vocabulary."""
+    from oneway.anatomy.asked import known
+
+    return float(known(engine, asked).double().mean())
+
+
+def moved(engine: "Engine", asked: "Asked", seed: int) -> list[float]:
+    """How often the answer is another fact's when the end of the name has its residual stream, after each layer.
+
+    An answer is the likeliest of the answers.
+    """
+    from oneway.anatomy.probes import swapped
+    from oneway.engine import Patch, Resample, Site
+
+    source = asked.others(seed=seed)
+    layers = range(engine.layers)
+    patches = [Patch(Site("resid_post", la, position=asked.final), Resample(source)) for la in layers]
+    found = swapped(engine, asked, patches, [str(la) for la in layers], source)
+    return [found[str(layer)].follows.mean for layer in layers]
 
 
 def strangers(table: FactTable, seed: int) -> FactTable:
