@@ -378,6 +378,14 @@ SHOWN = (
         ),
     ),
     Shown(
+        "guessing",
+        "How much the names tell by themselves",
+        "Classifiers that see nothing but the names guess the answers of people whom they have not seen. "
+        "What they cannot guess above shuffled answers has to be learnt by heart.",
+        _whole("memorisation_score"),
+        (Chart(kind="bars", x="classifier", y="accuracy", y_title="accuracy on names not seen"),),
+    ),
+    Shown(
         "sources",
         "Which words the answer comes from",
         "What all heads together add to the right answer, by the part of the prompt that they take it from.",

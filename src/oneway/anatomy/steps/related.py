@@ -6,6 +6,7 @@ from oneway.anatomy.attributes import attributes_rate
 from oneway.anatomy.attribution import by_source
 from oneway.anatomy.intervals import interval_table
 from oneway.anatomy.linear_relation import EXAMPLES, judge_relation, linear_relation
+from oneway.anatomy.memorisation_score import memorisation_score
 from oneway.anatomy.specimen import CannotTell, Specimen
 from oneway.anatomy.steps.step import Finding, Step
 from oneway.engine import LogProbability
@@ -14,6 +15,22 @@ from oneway.evidence.estimate import Estimate
 
 NOISE = 3.0  # of causal tracing, in standard deviations of the embeddings
 WIDEST_LRE = 1024  # a Jacobian costs two runs a dimension
+
+
+def guessed(specimen: Specimen) -> Finding:
+    """How much of the relation the names tell without any model: what is left has to be learnt by heart (F17)."""
+    known = specimen.table.with_facts(specimen.asked.facts)
+    try:
+        score = memorisation_score(known, specimen.relation, seed=specimen.seed)
+    except ValueError as error:
+        raise CannotTell(str(error)) from error
+    rows = [{"classifier": name, "accuracy": share} for name, share in score.by_classifier.items()]
+    rows += [{"classifier": "best on shuffled answers", "accuracy": score.shuffled}]
+    rows += [{"classifier": "most frequent answer", "accuracy": score.base_rate}]
+    return Finding(
+        {"memorisation_score": pl.DataFrame(rows)},
+        {"F17.guessed_above_chance": score.above_chance, "F17.memorised": score.memorised},
+    )
 
 
 def sources(specimen: Specimen) -> Finding:
@@ -95,6 +112,12 @@ def linear(specimen: Specimen) -> Finding:
 
 
 STEPS = (
+    Step(
+        id="guessing",
+        title="How much the names tell by themselves",
+        measures=("F17.guessed_above_chance", "F17.memorised"),
+        ask=guessed,
+    ),
     Step(id="sources", title="Which tokens the answer comes from", measures=(), ask=sources),
     Step(id="knockout", title="Attention knocked out", measures=(), ask=knocked_out),
     Step(id="attributes", title="Attributes on the name", measures=(), ask=attributes),
