@@ -7,6 +7,7 @@ from oneway.evidence.study import Study
 
 STUDIES = {
     "bilinear": "oneway.studies.bilinear",
+    "canaries": "oneway.studies.canaries",
     "celebrities": "oneway.studies.celebrities",
     "chain": "oneway.studies.chain",
     "compiled": "oneway.studies.compiled",
@@ -15,12 +16,14 @@ STUDIES = {
     "gradients": "oneway.studies.gradients",
     "identities": "oneway.studies.identities",
     "in-context": "oneway.studies.in_context",
+    "memorisation": "oneway.studies.memorisation",
     "one-layer": "oneway.studies.one_layer",
     "orthogonality": "oneway.studies.orthogonality",
     "related-tokens": "oneway.studies.related_tokens",
     "retrieve-then-reverse": "oneway.studies.retrieve_then_reverse",
     "reversal": "oneway.studies.reversal",
     "reversal-grid": "oneway.studies.reversal_grid",
+    "rules-of-thumb": "oneway.studies.rules_of_thumb",
     "weights": "oneway.studies.weights",
 }
 
