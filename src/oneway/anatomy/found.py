@@ -190,14 +190,16 @@ def _site(kind: Kind, layer: int, unit: int, position: int | None) -> Site:
 def _loud(engine: Engine, asked: Asked, kind: Kind) -> list[tuple[int, int, int | None]]:
     """Layer, unit and position of all units that write something in one of the prompts; at several positions: None."""
     units = []
-    for layer in range(engine.layers):
-        own, after = Site("head_out" if kind == "head" else "mlp_post", layer), Site("resid_post", layer)
-        values = engine.run(asked.tokens, [own, after])
+    own = [Site("z" if kind == "head" else "mlp_post", layer) for layer in range(engine.layers)]
+    after = [Site("resid_post", layer) for layer in range(engine.layers)]
+    values = engine.run(asked.tokens, [*own, *after])
+    for layer, block in enumerate(engine.weights.blocks):
+        value = values[own[layer]]
         if kind == "head":
-            written = values[own].norm(dim=-1)
+            written = torch.einsum("...hd,hdm->...hm", value, block.W_O).norm(dim=-1)
         else:
-            written = values[own].abs() * engine.weights.blocks[layer].W_out.norm(dim=1)
-        loud = (written > SILENT * values[after].norm(dim=-1, keepdim=True)).any(0).cpu()
+            written = value.abs() * block.W_out.norm(dim=1)
+        loud = (written > SILENT * values[after[layer]].norm(dim=-1, keepdim=True)).any(0).cpu()
         for unit in loud.any(0).nonzero()[:, 0].tolist():
             positions = loud[:, unit].nonzero()[:, 0].tolist()
             units.append((layer, unit, positions[0] if len(positions) == 1 else None))

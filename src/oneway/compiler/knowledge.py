@@ -109,10 +109,11 @@ class Knowledge:
         least = found.unflatten(1, (len(self.lookup.channels), -1)).amin(2).numpy()
         row = {name: index for index, name in enumerate(self.names)}
         margins = np.zeros(1 + max(max(entry.facts) for entry in self.lookup.entries), dtype=np.float32)
+        channels, longest = self.lookup.channels, self.lookup.longest_answer
         for entry in self.lookup.entries:
-            channel = self.lookup.channels.index(entry.channel)
+            channel = channels.index(entry.channel)
             # After the longest answers nothing is moved to the output any more: there END leads by its own value.
-            ended = 0.5 if len(entry.answer) == self.lookup.longest_answer else np.inf
+            ended = 0.5 if len(entry.answer) == longest else np.inf
             margins[list(entry.facts)] = min(least[row[entry.name], channel], ended)
         return margins
 
