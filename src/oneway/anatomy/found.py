@@ -27,7 +27,7 @@ Kind = Literal["head", "neuron"]
 Unit = tuple[int, int]  # layer and head, or layer and neuron
 Told = tuple[str, str, str]  # a fact: subject, relation, object
 
-LEAST_SHARE = 0.27
+LEAST_SHARE = 0.26  # of a fact's lead: see `find_circuit`
 TOGETHER = 16  # prompts at a time: few, since a unit that is silent in all of them is not tried
 SILENT = 1e-7  # of the residual stream's length: float32 loses what is added below that
 LEAST_LEAD = 1.0  # nats: shares of smaller leads would be shares of next to nothing
@@ -131,8 +131,8 @@ def find_circuit(engine: Engine, first: Sequence[Asked], later: Sequence[Asked] 
     `first` ask for the first tokens of answers, `later` for further ones (`ask(…, said=1)`). A unit is found where some
     known fact loses `LEAST_SHARE` of its lead without it: the geometric midpoint between what planted units of
     `neuron-per-fact` take at least and what decoys take at most in compiled models of all mechanisms, half of them with
-    noise (`benchmarks/oracle.py --calibrate`). Zero, not the mean: what is the
-    same for all facts, such as a neuron that fires on the question, is part of the circuit too.
+    noise (`benchmarks/oracle.py --calibrate`, seeds 0–9). Zero, not the mean: what is the same for all facts, such as a
+    neuron that fires on the question, is part of the circuit too.
 
     The cost is a run for every prompt and unit that is not silent there; give some of the facts (`Asked.only`) where
     all units know something of all facts.
