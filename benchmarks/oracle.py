@@ -53,21 +53,12 @@ from oneway.anatomy.hypotheses import (
     verdicts,
 )
 from oneway.compiler import Capacity, CompileError, Manifest, compile_table, grade, read_manifest
-from oneway.compiler.attention_lookup import plan_circuit
 from oneway.compiler.build import Kind as Architecture
 from oneway.compiler.build import Mechanism
-from oneway.compiler.decoys import WIDTH, add_decoys
-from oneway.compiler.lookup import plan
-from oneway.compiler.manifest import manifest_text
-from oneway.compiler.noise import add_noise, check_recall
-from oneway.compiler.saving import save_circuit
-from oneway.compiler.weights import Frame, architecture_of
-from oneway.engine import Engine
-from oneway.engine.opening import opened_checkpoint
+from oneway.engine import Engine, open_model
 from oneway.evidence.record import hardware
 from oneway.facts import Fact, FactTable, Relation
 from oneway.facts.names import invented_words
-from oneway.models.checkpoint import Loading, load_checkpoint
 from oneway.report.progress import progress
 
 PLANTED: dict[Mechanism, Hypothesis] = {
@@ -137,27 +128,6 @@ CALIBRATION = World(facts=(160, 240), firsts=(12, 20), lasts=(24, 36), relations
 TEST = World(facts=(250, 350), firsts=(20, 30), lasts=(30, 50), relations=tuple(TEMPLATES))
 
 
-def planted(
-    table: FactTable, folder: Path, mechanism: Mechanism, architecture: Architecture, capacity: Capacity
-) -> None:
-    """Compile a table with a decoy for every planted unit, which the compiler has no option for in attention-lookup."""
-    if mechanism != "attention-lookup":
-        compile_table(table, folder, mechanism, architecture, capacity=replace(capacity, decoys=1))
-        return
-    lookup = plan(table)
-    circuit = plan_circuit(lookup, capacity, architecture)
-    circuit.residual.lay("decoy", WIDTH)
-    add_decoys(circuit, 1, capacity.seed)
-    circuit.neurons = max(layer.neurons for layer in circuit.layers)
-    save_circuit(
-        Frame(circuit, architecture_of(circuit, architecture)),
-        manifest_text(circuit, lookup, table, mechanism, architecture),
-        folder,
-        lambda weights: add_noise(weights, capacity.noise, capacity.seed),
-        lambda there: capacity.noise and check_recall(there, lookup, capacity.seed),
-    )
-
-
 def planted_with_noise(
     table: FactTable,
     folder: Path,
@@ -166,12 +136,15 @@ def planted_with_noise(
     seed: int,
     levels: Iterable[float],
 ) -> float:
-    """Compile with the first level of noise that leaves 99% of the recall, and say which."""
+    """Compile, with a decoy for every planted unit and the first level of noise that leaves 99% of the recall.
+
+    Says which level.
+    """
     refused = None
     for noise in levels:
-        capacity = Capacity(positions=POSITIONS, seed=seed, noise=noise)
+        capacity = Capacity(positions=POSITIONS, seed=seed, noise=noise, decoys=1)
         try:
-            planted(table, folder, mechanism, architecture, capacity)
+            compile_table(table, folder, mechanism, architecture, capacity=capacity)
             return noise
         except CompileError as error:
             refused = error
@@ -311,11 +284,7 @@ def measured(mechanism: Mechanism, seed: int, world: World) -> dict[str, Any]:
         levels = NOISE[mechanism] if seed // 2 % 2 else (0.0,)
         noise = planted_with_noise(table, folder, mechanism, architecture, seed, levels)
         compiled = time.perf_counter() - start
-        # Not `open_model`: on the few tokens of its proof the neurons of attention-lookup are off, and an edit of
-        # `mlp_pre` as large as the residual stream does not switch them on.
-        engine = opened_checkpoint(
-            load_checkpoint(str(folder), Loading(device="cpu", dtype="float32")), "float64"
-        )
+        engine = open_model(folder, device="cpu", precision="float64")
         assert isinstance(engine, Engine)
         manifest = read_manifest(folder)
         first, later = questions(engine, table, mechanism)

@@ -20,6 +20,8 @@ from oneway.compiler.back import Back, output_name
 from oneway.compiler.capacity import Capacity
 from oneway.compiler.circuit import Circuit, Head, Pairs, Role, put
 from oneway.compiler.codes import Alphabet
+from oneway.compiler.decoys import WIDTH as DECOY_WIDTH
+from oneway.compiler.decoys import add_decoys
 from oneway.compiler.front import Front
 from oneway.compiler.lookup import Lookup, Words
 from oneway.compiler.neuron_per_fact import FREQUENCIES, STEADY, STEADY_IN_NOISE, check_sizes
@@ -86,6 +88,8 @@ def plan_circuit(lookup: Lookup, capacity: Capacity, architecture: str) -> Circu
     )
     for at, bank in arranged.asking:
         put(bank, circuit.layers, at)
+    if capacity.decoys:
+        add_decoys(circuit, capacity.decoys, capacity.seed)
     needed = max(max(layer.neurons for layer in circuit.layers), 1)
     if capacity.neurons is not None and capacity.neurons < needed:
         raise CompileError(
@@ -97,10 +101,8 @@ def plan_circuit(lookup: Lookup, capacity: Capacity, architecture: str) -> Circu
 
 def _refuse(lookup: Lookup, capacity: Capacity) -> None:
     reasons = []
-    if capacity.decoys or capacity.neurons_per_fact is not None:
-        reasons.append(
-            "attention-lookup has no neuron that knows a fact: leave out decoys and neurons_per_fact"
-        )
+    if capacity.neurons_per_fact is not None:
+        reasons.append("attention-lookup has no neuron that knows a fact: leave out neurons_per_fact")
     if len(lookup.channels) > 1:
         reasons.append(f"attention-lookup knows one relation in one direction, not {len(lookup.channels)}")
     answers = {entry.answer for entry in lookup.entries}
@@ -129,6 +131,8 @@ def _residual(
         residual.lay("position", 2 * FREQUENCIES)
     # All heads that know stand in one block.
     residual.lay("room", max(0, HEAD_WIDTH * heads - residual.width))
+    if capacity.decoys:
+        residual.lay("decoy", DECOY_WIDTH)
     check_sizes(front.lookup, residual, capacity, HEAD_WIDTH)
     if capacity.width is not None:
         residual.lay("spare", capacity.width - residual.width)

@@ -170,11 +170,15 @@ def _why_unmoved(opened: Opened, tokens: Int[Tensor, "one pos"], site: Site) -> 
 
 
 def _is_heard(engine: Engine, tokens: Int[Tensor, "one pos"], site: Site) -> bool:
-    """Whether what is computed next changes when a site is edited at all positions, by noise as large as the residual
-    stream."""
+    """Whether what is computed next changes when a site is edited at all positions.
+
+    By noise as large as the residual stream, or twice the site's largest value if that is more: a neuron that stands
+    far below zero has to be pushed above it to be heard.
+    """
     resid, read = Site("resid_pre", site.layer), Site(HEARD_BY[site.kind], site.layer)
     clean = engine.run(tokens, [site, resid, read])
-    patch = Patch(site, clean[site] + float(clean[resid].std()) * _noise(clean[site]))
+    size = max(float(clean[resid].std()), 2 * float(clean[site].abs().max()))
+    patch = Patch(site, clean[site] + size * _noise(clean[site]))
     return not torch.equal(engine.run(tokens, [read], [patch])[read], clean[read])
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from oneway.compiler import Capacity, CompileError, attention_lookup, compile_table, read_manifest
+from oneway.engine import open_model
 from oneway.facts import Fact, FactTable, Relation
 
 LIKES = Relation("likes", ("{subject} likes the colour {object}", "The colour of {subject} is {object}"))
@@ -74,6 +75,20 @@ def test_the_pattern_is_the_lookup(known, table) -> None:
             assert patterns[fact, head["head"], to] > 0.999
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "neox"])
+def test_decoys_for_each_unit_change_nothing_and_the_model_can_be_opened(
+    architecture, recalled, table
+) -> None:
+    """The decoy of the one neuron stands far below zero on most tokens: only a large edit is heard there."""
+    options = {"mechanism": "attention-lookup", "architecture": architecture}
+    known = recalled(table, **options, capacity=Capacity(decoys=1))
+    manifest = read_manifest(known.compiled.directory)
+    for units in (manifest.heads, manifest.neurons):
+        assert 2 * sum(unit["role"] == "decoy" for unit in units) == len(units)
+    assert known.say(known.prompts) == known.answers
+    open_model(known.compiled.directory, device="cpu")  # raises where a site's edit is not heard
+
+
 def test_other_tables_are_refused(table, tmp_path) -> None:
     def refused(facts: FactTable, message: str, capacity: Capacity | None = None) -> None:
         with pytest.raises(CompileError, match=message):
@@ -86,4 +101,4 @@ def test_other_tables_are_refused(table, tmp_path) -> None:
     two = {"likes": LIKES, "wants": Relation("wants", ("{subject} wants {object}",))}
     both = (Fact("Ann Lee", "likes", "red"), Fact("Ann Lee", "wants", "blue"))
     refused(FactTable(both, two), "one relation in one direction, not 2")
-    refused(table, "no neuron that knows a fact", Capacity(decoys=1))
+    refused(table, "no neuron that knows a fact", Capacity(neurons_per_fact=2))
