@@ -24,6 +24,7 @@ STUDIES = {
     "reversal": "oneway.studies.reversal",
     "reversal-grid": "oneway.studies.reversal_grid",
     "rules-of-thumb": "oneway.studies.rules_of_thumb",
+    "three-corner": "oneway.studies.three_corner",
     "weights": "oneway.studies.weights",
 }
 
