@@ -21,7 +21,7 @@ SMALL = Config(
     decays=(0.0, 0.01),
     transformer_scales=(0.02,),
     transformer_decays=(0.0,),
-    descent=Descent(steps=3000, grid_steps=3000),
+    descent=Descent(steps=1500, grid_steps=3000),
     adam=Adam(width=8, steps=20),
     seeds=(0, 1),
 )
@@ -116,7 +116,7 @@ def test_what_is_drawn_and_tabled(curves) -> None:
     by_step = (
         norms.filter(pl.col("scale") == 0.01, pl.col("decay") == 0.0).group_by("step").agg(pl.mean("value"))
     )
-    assert by_step.sort("step")["step"].to_list() == read_steps(3000)
+    assert by_step.sort("step")["step"].to_list() == read_steps(1500)
     assert by_step.sort("step")["value"].is_sorted()
 
 
