@@ -4,7 +4,7 @@ python docs/oracle.py
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import floor, isnan
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,20 @@ def table(found: Sequence[Row]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
+def ranges(numbers: Iterable[int]) -> str:
+    """`0–3, 7` of 0, 1, 2, 3 and 7."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
 def told(found: Sequence[Row], calibration: Sequence[Row]) -> str:
     """How many models on what machine, and every model whose verdict is wrong."""
-    seeds, before = (
-        ", ".join(map(str, sorted({row["seed"] for row in some}))) for some in (found, calibration)
-    )
+    seeds, before = (ranges({row["seed"] for row in some}) for some in (found, calibration))
     machines = dict.fromkeys(f"{row['hardware']['cpu']}, {row['hardware']['cores']} cores" for row in found)
     clock, cpu = (sum(row[name] for row in found) / 60 for name in ("seconds", "cpu_seconds"))
     right = sum(row["verdict_right"] for row in found)
