@@ -57,6 +57,7 @@ def test_the_same_call_from_python_gives_the_same_rows(model: Path, tmp_path: Pa
     ("arguments", "said"),
     [
         (["audit", "--model", "nowhere/at/all", *FACTS], "nowhere/at/all"),
+        (["augment", *FACTS, "--remedy", "masked-diffusion", "--out", "x"], "use masked-restoration"),
         (["audit", "--model", ".", *FACTS], "config.json"),
         (["audit", "--model", ".", "--facts", "missing.csv"], "missing.csv"),
         (["audit", "--model", "."], "--facts"),
@@ -126,3 +127,23 @@ def test_check_proves_a_checkpoint(model: Path, tmp_path: Path):
     )
     assert shown["holds"] is True
     assert shown["sites"]["z"]["shape"] == [1, 5, 2, 8]
+
+
+def test_augment_leaves_out_what_an_audit_found_known_both_ways(model: Path, tmp_path: Path):
+    oneway("audit", "--model", str(model), *FACTS, "--out", "found", cwd=tmp_path)
+    rows = pl.read_parquet(tmp_path / "found" / "per_fact.parquet")
+    known = rows["fact"].first()
+    marked = pl.when(pl.col("fact") == known).then(pl.lit("both_ways")).otherwise(pl.lit("forward_only"))
+    changed = rows.with_columns(marked.cast(rows.schema["class"]).alias("class"))
+    changed.write_parquet(tmp_path / "found" / "per_fact.parquet")
+    call = ("augment", *FACTS, "--remedy", "both-directions", "--out", "more.jsonl", "--json")
+    done = oneway(*call, "--audit", "found", "--model", str(model), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert shown["facts"] == 51
+    assert "1 facts are known both ways already and left out" in shown["notes"]
+    lines = (tmp_path / "more.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == sum(shown["lines"].values())
+    assert shown["tokens"]["added"] > shown["words"]["added"]
+    whole = json.loads(oneway(*call, cwd=tmp_path).stdout)
+    assert (whole["facts"], whole["tokens"]) == (52, None)

@@ -26,7 +26,7 @@ def test_every_command_and_every_snippet_runs(tmp_path: Path):
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     commands, snippets = blocks("sh"), blocks("python")
-    assert len(commands) == 6
+    assert len(commands) == 7
     assert len(snippets) == 1
     # In the order of the page: the first commands, the snippet that uses what they made, then the others.
     programs = [

@@ -1,9 +1,10 @@
 """oneway: a laboratory for one-way memory.
 
-`oneway.audit(model, facts)`, `oneway.check(model)`, `oneway.compare(before, after)`, `oneway.train(facts, out)`,
-`oneway.dissect(model, facts)`, `oneway.compile(facts, out)`, `oneway.grade(found, circuit)`, `oneway.run(study)` and
-`oneway.demo()` do what the commands of these names do, `oneway.grow(out)` what `oneway train --world athletes` does,
-and `oneway.write_report(runs, out)` what `oneway report` does (`oneway.report` is the package).
+`oneway.audit(model, facts)`, `oneway.augment(facts, out, remedy=…)`, `oneway.check(model)`, `oneway.compare(before,
+after)`, `oneway.train(facts, out)`, `oneway.dissect(model, facts)`, `oneway.compile(facts, out)`, `oneway.grade(found,
+circuit)`, `oneway.run(study)` and `oneway.demo()` do what the commands of these names do, `oneway.grow(out)` what
+`oneway train --world athletes` does, and `oneway.write_report(runs, out)` what `oneway report` does (`oneway.report`
+is the package).
 Torch is imported when one of them is called.
 """
 
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oneway.api import (
         audit,
+        augment,
         check,
         compare,
         compile,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "audit",
+    "augment",
     "check",
     "compare",
     "compile",

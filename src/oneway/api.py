@@ -1,4 +1,4 @@
-"""The commands as Python calls: `oneway.audit`, `check`, `compare`, `compile`, `grade`, `train`, `run`, `demo`, …"""
+"""The commands as Python calls: `oneway.audit`, `augment`, `check`, `compare`, `compile`, `grade`, `train`, `run`, …"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
@@ -7,6 +7,8 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from oneway.compiler import Compiled, Grade
     from oneway.engine import Proof
     from oneway.evidence import RunRecord
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from oneway.recall.asking import AuditConfig
     from oneway.recall.compare import Audited, Comparison
     from oneway.recall.result import AuditResult
+    from oneway.remedies import Augmented
     from oneway.report import Run
     from oneway.studies.dissecting import Dissected, Prepared
     from oneway.training.teach import Course, Taught, Teaching
@@ -128,6 +131,64 @@ def compare_run(
             record = replace(found.record, run_id=directory.path.resolve().name)
             replace(found, record=record).save(directory.path)
     return replace(found, record=record), directory.path
+
+
+def augment(
+    facts: "str | Path | FactTable",
+    out: str | Path,
+    *,
+    remedy: str,
+    relations: str | Path | None = None,
+    audit: "str | Path | AuditResult | None" = None,
+    model: str | None = None,
+    **options: Any,
+) -> "Augmented":
+    """Training text in `out`, a line an example, that makes recall of these facts reversible.
+
+    `remedy`: one of `oneway.remedies.REMEDIES`. `audit`: the folder of an audit of these facts, or what `audit`
+    returned; facts that it found known both ways are left out. `model`: a checkpoint directory or a hub name, by whose
+    tokenizer the cost is counted. `options`: form ("text", "prompt-completion", "chat"), split (the label of the facts
+    that the remedy is for), seed, segment (the most words of one in reverse-segments). Raises ValueError for what
+    cannot be, before anything is written; WriteError where the file cannot be. See `oneway.remedies.writing.augment`.
+    """
+    table = _table(facts, relations)
+    from oneway.remedies import Augmentation
+    from oneway.remedies import augment as write
+
+    if unknown := options.keys() - {"form", "split", "seed", "segment"}:
+        raise ValueError(f"augment has no option {min(unknown)!r}")
+    tokens = None
+    if model is not None:
+        from oneway.models.checkpoint import load_tokenizer
+
+        tokenizer = load_tokenizer(model)
+
+        def tokens(texts: Sequence[str]) -> list[int]:
+            return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+
+    if audit is not None:
+        table = _one_way(table, _finished(audit).rows if isinstance(audit, str | Path) else audit.rows)
+    return write(table, Path(out), Augmentation(remedy=remedy, **options), tokens=tokens)
+
+
+def _one_way(table: "FactTable", rows: "pl.DataFrame | None") -> "FactTable":
+    """The facts that an audit did not find known both ways. Raises ValueError where it asked other facts."""
+    import polars as pl
+
+    if rows is None:
+        raise ValueError("the run is no audit: it has no answers fact by fact")
+    keys = ("subject", "relation", "object")
+    known = set(rows.filter(pl.col("class") == "both_ways").select(keys).iter_rows())
+    asked = set(rows.select(keys).iter_rows())
+    others = [fact for fact in table if (fact.subject, fact.relation, fact.object) not in asked]
+    if others:
+        raise ValueError(
+            f"{len(others):,} of the facts were not asked in that audit, the first is {others[0].subject!r}: give the "
+            "facts that were audited"
+        )
+    kept = table.with_facts(f for f in table if (f.subject, f.relation, f.object) not in known)
+    note = f"{len(table) - len(kept):,} facts are known both ways already and left out"
+    return replace(kept, notes=(*table.notes, note))
 
 
 def train(

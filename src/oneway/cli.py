@@ -342,6 +342,41 @@ def compile_table(
 
 
 @app.command()
+def augment(
+    facts: Facts,
+    remedy: Annotated[str, typer.Option(help="A remedy by its name, both-directions for one (see docs).")],
+    out: Annotated[Path, typer.Option(help="The file of JSON lines to write.")],
+    relations: Relations = None,
+    form: Annotated[str, typer.Option("--format", help="text, prompt-completion or chat")] = "text",
+    audit: Annotated[
+        Path | None, typer.Option(help="An audit's folder: facts known both ways are left out.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="The remedy is for the facts with this split alone.")] = "",
+    model: Annotated[
+        str | None, typer.Option(help="A checkpoint or a hub name, whose tokenizer counts the cost.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws what is random.")] = 0,
+    segment: Annotated[int, typer.Option(min=1, help="Most words of a reversed segment.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Write training text that makes recall of these facts reversible."""
+    table = _read(facts, relations)
+    from oneway.api import augment as write
+
+    found = write(table, out, remedy=remedy, audit=audit, model=model, form=form, seed=seed, segment=segment)
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    for note in found.notes[len(table.notes) :]:
+        typer.echo(f"oneway: note: {note}", err=True)
+    typer.echo(f"training text: {out}  ({found.facts:,} facts; {found.remedy.text})")
+    counts = {"lines": found.lines, "words": found.words, "tokens": found.tokens}
+    for unit, of in counts.items():
+        if of:
+            typer.echo(f"  {unit}: {of['forward']:,} of forward statements, {of['added']:,} added")
+
+
+@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
     out: Annotated[Path, typer.Option(help="The page to write.")],

@@ -16,6 +16,7 @@ ALLOWED = {
     "evidence": set(),
     "report": {"evidence"},
     "runs": {"evidence", "report"},
+    "remedies": {"evidence", "facts"},
     "models": {"evidence", "facts"},
     "engine": {"evidence", "facts", "models", "report"},
     "compiler": {"evidence", "facts", "models", "report"},
@@ -29,13 +30,14 @@ ALLOWED = {
         "engine",
         "facts",
         "models",
+        "remedies",
         "report",
         "runs",
         "training",
         "recall",
     },
 }
-NO_TORCH = ("facts", "evidence", "report", "runs")
+NO_TORCH = ("facts", "evidence", "remedies", "report", "runs")
 TOP = {"api", "cli", "__init__", "__main__"}
 
 

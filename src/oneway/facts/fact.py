@@ -45,7 +45,9 @@ class Relation:
     ask for the subject ("{object} is the sport played by {subject}"); both hold each slot exactly once and
     are paired by index for in-context questions. `inverse` names the relation that the reverse direction
     states, `one_to_one` says that a subject has one object and an object one subject, `one_shot` holds
-    prefixes that may stand before a forward prompt.
+    prefixes that may stand before a forward prompt. `bridge` templates say `{subject}` twice and are true of every
+    subject, the object standing there as what it is to the subject ("The mother of {subject} is the mother of
+    {subject}").
     """
 
     name: str
@@ -54,6 +56,7 @@ class Relation:
     inverse: str = ""
     one_to_one: bool = False
     one_shot: tuple[str, ...] = ()
+    bridge: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from oneway.facts.fact import OBJECT_SLOT, SUBJECT_SLOT, Relation
 from oneway.facts.problems import FactErrors, Problem
 from oneway.facts.rendering import TemplateError, parse
 
-_LISTS = ("forward", "reverse", "one_shot")
+_LISTS = ("forward", "reverse", "one_shot", "bridge")
 _KEYS = (*_LISTS, "inverse", "one_to_one")
 
 
@@ -29,8 +29,8 @@ def relations_stub(names: Iterable[str]) -> str:
 def read_relations(path: str | Path, own: Mapping[str, Relation] | None = None) -> dict[str, Relation]:
     """The relations of a TOML file, by name.
 
-    Each table holds `forward`, and optionally `reverse`, `one_shot` (lists of texts), `inverse` (a text)
-    and `one_to_one` (true or false). `own` are relations that the fact file words itself: a table of the
+    Each table holds `forward`, and optionally `reverse`, `one_shot`, `bridge` (lists of texts), `inverse` (a
+    text) and `one_to_one` (true or false). `own` are relations that the fact file words itself: a table of the
     same name replaces only what it mentions.
 
     Raises FactErrors with every problem and its line: unreadable TOML, unknown keys, wrong types, and
@@ -82,6 +82,11 @@ def _faults(name: str, table: Any, *, worded: bool) -> Iterator[tuple[str, str]]
             yield key, f"one_to_one of relation {name!r} must be true or false"
         elif key in ("forward", "reverse"):
             yield from ((template, fault) for template in value for fault in _template_fault(template))
+        elif key == "bridge":
+            wrong = [text for text in value if text.count(SUBJECT_SLOT) != 2 or OBJECT_SLOT in text]
+            yield from (
+                (text, f"a bridge says {SUBJECT_SLOT} twice and no {OBJECT_SLOT}: {text!r}") for text in wrong
+            )
         elif key == "one_shot":
             held = [text for text in value if SUBJECT_SLOT in text or OBJECT_SLOT in text]
             yield from (

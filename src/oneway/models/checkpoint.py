@@ -182,25 +182,38 @@ def _read(directory: Path, name: str, loading: Loading, tokenizer_from: Path | N
         files, state = named_weights(directory, loading.weights)
     else:
         files, state = weight_files(directory), None
-    tokenizer_from = tokenizer_from or directory
-    check_json(tokenizer_from)
-    if not any((tokenizer_from / file).exists() for file in TOKENIZER):
-        raise CheckpointError(
-            f"{name} has no tokenizer: save it beside the weights (tokenizer.save_pretrained)"
-        )
+    _check_tokenizer_files(tokenizer_from or directory, name)
     with _quietly():
         model, notes_of_weights = _model(directory, name, loading, files, state)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                tokenizer_from, trust_remote_code=False, local_files_only=True
-            )
-        except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
-            raise CheckpointError(f"the tokenizer of {name} does not load: {first_line(error)}") from error
+    tokenizer = _tokenizer(tokenizer_from or directory, name)
     check_tokenizer(model, tokenizer, name)
     check_finite(model, name, files)
     check_causal(model, name)
     hashes = {file.name: sha256(file) for file in files.files}
     return Checkpoint(model, tokenizer, name, hashes, notes=(*notes, *notes_of_weights))
+
+
+def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer alone of a checkpoint directory or a hub name. Raises CheckpointError where it does not load."""
+    directory = _directory(source)
+    _check_tokenizer_files(directory, str(source))
+    return _tokenizer(directory, str(source))
+
+
+def _check_tokenizer_files(directory: Path, name: str) -> None:
+    check_json(directory)
+    if not any((directory / file).exists() for file in TOKENIZER):
+        raise CheckpointError(
+            f"{name} has no tokenizer: save it beside the weights (tokenizer.save_pretrained)"
+        )
+
+
+def _tokenizer(directory: Path, name: str) -> PreTrainedTokenizerBase:
+    try:
+        with _quietly():
+            return AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
+        raise CheckpointError(f"the tokenizer of {name} does not load: {first_line(error)}") from error
 
 
 def _model(
