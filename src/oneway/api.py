@@ -187,8 +187,9 @@ def _one_way(table: "FactTable", rows: "pl.DataFrame | None") -> "FactTable":
             "facts that were audited"
         )
     kept = table.with_facts(f for f in table if (f.subject, f.relation, f.object) not in known)
-    note = f"{len(table) - len(kept):,} facts are known both ways already and left out"
-    return replace(kept, notes=(*table.notes, note))
+    left = len(table) - len(kept)
+    notes = (f"{left:,} facts are known both ways already and left out",) if left else ()
+    return replace(kept, notes=table.notes + notes)
 
 
 def train(
