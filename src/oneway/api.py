@@ -365,8 +365,8 @@ def run(
 ) -> "tuple[RunRecord, Path]":
     """Run a study by name; returns its record and its folder. See `oneway.runs.execute.run_study`.
 
-    `given`: `model` (a directory or a hub name), `facts` (a file or a shipped table) and `relations` (a TOML of
-    templates), where the study takes them.
+    `given`: `model` (a directory or a hub name), `facts` (a file or a shipped table), `relations` (a TOML of
+    templates) and `text` (a text file), where the study takes them.
     """
     from oneway.runs.execute import run_study
     from oneway.studies import load_study

@@ -93,6 +93,7 @@ def run(
         str | None, typer.Option(help="A file or a shipped table, where the study takes facts.")
     ] = None,
     relations: Relations = None,
+    text: Annotated[Path | None, typer.Option(help="A text file, where the study takes a text.")] = None,
     device: Device = "auto",
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run (default: a new one under runs/).")
@@ -102,7 +103,7 @@ def run(
     """Run a study: train, measure, judge its claims by their fixed rules, draw. Resumes where it was killed."""
     from oneway.api import run as run_study
 
-    options = {"model": model, "facts": facts, "relations": relations}
+    options = {"model": model, "facts": facts, "relations": relations, "text": text}
     given = {name: str(value) for name, value in options.items() if value is not None}
     record, directory = run_study(study, recipe, seeds, device, out, **given)
     _show(record, directory, as_json)

@@ -9,7 +9,11 @@ from transformers import PreTrainedTokenizerBase
 TokenClass = Literal["newline", "full stop", "comma", "common word", "word", "word piece", "other"]
 CLASSES: tuple[TokenClass, ...] = get_args(TokenClass)
 # Groups that are reported beside the classes.
-GROUPS: dict[str, tuple[TokenClass, ...]] = {"all": CLASSES, "alphabetic": ("word", "word piece")}
+GROUPS: dict[str, tuple[TokenClass, ...]] = {
+    "all": CLASSES,
+    "alphabetic": ("word", "word piece"),
+    "punctuation and common words": ("newline", "full stop", "comma", "common word"),
+}
 BEGINS_WORD = ("Ġ", "▁")  # how byte-level BPE and SentencePiece write the space before a word
 # The function words among the hundred commonest words of English.
 COMMON_WORDS = (

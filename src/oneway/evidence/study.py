@@ -18,7 +18,7 @@ class StudyConfig(Protocol):
     """What every study's config has: the seeds it runs by default.
 
     A config is a frozen dataclass; one with a field `device` ("cpu", "cuda", ...) can be sent to a device, one
-    with a field `model`, `facts` or `relations` that is a text can be given another.
+    with a field `model`, `facts`, `relations` or `text` that is a string can be given another.
     """
 
     @property

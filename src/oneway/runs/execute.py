@@ -33,7 +33,7 @@ def run_study(
     """Run a study's recipe, judge its claims and write the run's folder.
 
     `seeds` stand in for the recipe's own, and so does what is `given` for a field of its config by name (model,
-    facts, relations); `out` is the folder of this run (by default a new one,
+    facts, relations, text); `out` is the folder of this run (by default a new one,
     `runs/<study>/<run id>`). A run that was killed goes on from its last checkpoint when it is asked again
     with the same recipe, seeds, device and version, and ends with the same numbers. Where `out` holds the
     finished run of this very question, its record is returned.

@@ -16,6 +16,7 @@ STUDIES = {
     "gradients": "oneway.studies.gradients",
     "identities": "oneway.studies.identities",
     "in-context": "oneway.studies.in_context",
+    "locality": "oneway.studies.locality",
     "memorisation": "oneway.studies.memorisation",
     "one-layer": "oneway.studies.one_layer",
     "orthogonality": "oneway.studies.orthogonality",
