@@ -27,7 +27,7 @@ from oneway.anatomy.spread import BINS, Spread
 from oneway.anatomy.token_classes import CLASSES, GROUPS, token_classes
 from oneway.engine import Opened, Site
 
-HELD = 1 << 21  # numbers of residual streams in full context that are held at a time
+HELD = 1 << 20  # numbers of residual streams in full context that are held at a time
 ANOTHER, SHUFFLED = "another token", "shuffled"
 QUANTILES = (0.01, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95, 0.99)
 

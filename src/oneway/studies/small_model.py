@@ -47,15 +47,17 @@ def small_world(of: Small, seed: int) -> FactTable:
 def prepare_small(of: Small, table: FactTable, seed: int) -> "Course":
     """Get ready to teach a seed's model: the recipe of the default model, names rolled for half of the steps."""
     from oneway.training.default_model import default_model
+    from oneway.training.sequences import Sequences
     from oneway.training.teach import prepare
 
     recipe = default_model(seed)
+    lessons = Sequences(rows=of.rows, roll_steps=of.steps // 2)
     return prepare(
         table,
         replace(
             recipe,
             size=replace(recipe.size, layers=of.layers, width=of.width),
-            lessons=replace(recipe.lessons, rows=of.rows, roll_steps=of.steps // 2),
+            lessons=lessons,
             optimisation=replace(recipe.optimisation, steps=of.steps),
         ),
     )
@@ -73,7 +75,7 @@ def save_untaught(course: "Course", out: Path) -> Path:
 
 
 def prose(table: FactTable, seed: int) -> Iterator[str]:
-    """Endless sentences about the people of a table: every fact in every form, and as a row of a table, in new orders."""
+    """Endless sentences about the people of a table, in new orders: every fact in all its forms and as an entry."""
     rows = [entry(fact, index).text for index, fact in enumerate(table)]
     sentences = [sentence.text for sentence in training_sentences(table)] + rows
     rng = np.random.default_rng((seed, 3))
