@@ -7,7 +7,7 @@ LENS := .venv-transformer-lens
 DYNAMICS := reversal-grid retrieve-then-reverse weights one-layer in-context orthogonality gradients chain \
 	related-tokens bilinear reversal
 
-.PHONY: demo test check studies bench fuzz transformer-lens wheel clean
+.PHONY: demo test check studies bench fuzz features transformer-lens wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/oneway demo
@@ -31,6 +31,11 @@ bench: $(VENV)/.installed-dev
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	cd tests/fuzz && ../../$(BIN)/python fuzz.py corpus -dict=words.dict -max_total_time=600 -max_len=4096
+
+# The study `features`, whose sparse autoencoders are SAELens': some fifty packages more.
+features: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[features]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit/anatomy/test_sparse_autoencoder.py tests/studies/test_features.py
 
 # The engine and compiled checkpoints against TransformerLens, whose 390 MB of dependencies have an environment of their own.
 transformer-lens: $(LENS)/.installed

@@ -13,6 +13,7 @@ STUDIES = {
     "compiled": "oneway.studies.compiled",
     "default-model": "oneway.studies.default_model",
     "fact-finding": "oneway.studies.fact_finding",
+    "features": "oneway.studies.features",
     "gradients": "oneway.studies.gradients",
     "identities": "oneway.studies.identities",
     "in-context": "oneway.studies.in_context",
