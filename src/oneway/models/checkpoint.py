@@ -183,7 +183,7 @@ def _read(directory: Path, name: str, loading: Loading, tokenizer_from: Path | N
     else:
         files, state = weight_files(directory), None
     _check_tokenizer_files(tokenizer_from or directory, name)
-    with _quietly():
+    with quietly():
         model, notes_of_weights = _model(directory, name, loading, files, state)
     tokenizer = _tokenizer(tokenizer_from or directory, name)
     check_tokenizer(model, tokenizer, name)
@@ -210,7 +210,7 @@ def _check_tokenizer_files(directory: Path, name: str) -> None:
 
 def _tokenizer(directory: Path, name: str) -> PreTrainedTokenizerBase:
     try:
-        with _quietly():
+        with quietly():
             return AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
         raise CheckpointError(f"the tokenizer of {name} does not load: {first_line(error)}") from error
@@ -333,7 +333,7 @@ def without_progress_bars() -> Iterator[None]:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """What the library would say of a checkpoint is said here, as errors and notes."""
     verbosity = hf_logging.get_verbosity()
     hf_logging.set_verbosity_error()
