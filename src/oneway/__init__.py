@@ -1,10 +1,10 @@
 """oneway: a laboratory for one-way memory.
 
 `oneway.audit(model, facts)`, `oneway.augment(facts, out, remedy=…)`, `oneway.check(model)`, `oneway.compare(before,
-after)`, `oneway.train(facts, out)`, `oneway.dissect(model, facts)`, `oneway.compile(facts, out)`, `oneway.grade(found,
-circuit)`, `oneway.run(study)` and `oneway.demo()` do what the commands of these names do, `oneway.grow(out)` what
-`oneway train --world athletes` does, and `oneway.write_report(runs, out)` what `oneway report` does (`oneway.report`
-is the package).
+after)`, `oneway.compile(facts, out)`, `oneway.dissect(model, facts)`, `oneway.grade(found, circuit)`,
+`oneway.repair(model, facts, remedy=…, out=…)`, `oneway.run(study)`, `oneway.train(facts, out)` and `oneway.demo()` do
+what the commands of these names do, `oneway.grow(out)` what `oneway train --world athletes` does, and
+`oneway.write_report(runs, out)` what `oneway report` does (`oneway.report` is the package).
 Torch is imported when one of them is called.
 """
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         dissect,
         grade,
         grow,
+        repair,
         run,
         train,
         write_report,
@@ -37,6 +38,7 @@ __all__ = [
     "dissect",
     "grade",
     "grow",
+    "repair",
     "run",
     "train",
     "write_report",

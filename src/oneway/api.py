@@ -1,4 +1,4 @@
-"""The commands as Python calls: `oneway.audit`, `augment`, `check`, `compare`, `compile`, `grade`, `train`, `run`, …"""
+"""The commands as Python calls: `oneway.audit`, `augment`, `check`, `compare`, `compile`, `grade`, `repair`, …"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from oneway.remedies import Augmented
     from oneway.report import Run
     from oneway.studies.dissecting import Dissected, Prepared
+    from oneway.studies.repairing import Repaired
     from oneway.training.teach import Course, Taught, Teaching
 
 
@@ -270,6 +271,61 @@ def compile(
     for name, value in others.items():
         _check_choice(compile_table, name, value)
     return compile_table(table, Path(out), capacity=capacity, **others)
+
+
+def repair(
+    model: "Source",
+    facts: "str | Path | FactTable",
+    *,
+    remedy: str,
+    out: str | Path,
+    relations: str | Path | None = None,
+    phrasings: str | Path | None = None,
+    text: str | Path | None = None,
+    keep: str | Path | None = None,
+    device: str = "auto",
+    **options: Any,
+) -> "Repaired":
+    """Teach a checkpoint the text of a remedy; a run in the folder `out`, with what was gained and lost fact by fact.
+
+    `model` and `facts` as for `audit`, `remedy` as for `augment`. `phrasings`: a TOML with the same relations in other
+    words, which are asked before and after but not taught. `text`: other text, a line each, whose loss is measured (by
+    default a shipped sample); `keep`: text, a line each, that is taught beside the facts so that it is kept. `options`:
+    any field of `FineTuning` (method, loss, epochs, batch, learning_rate, weight_decay, rank, seed, save_every), split
+    and segment. Killed at any moment, the same call continues; the source is never written to. Raises ValueError for
+    what cannot be, before anything is written; RunError and WriteError as `open_run` does. See
+    `oneway.studies.repairing`.
+    """
+    table = _table(facts, relations)
+    from oneway.facts import read_relations
+    from oneway.remedies import Augmentation
+    from oneway.runs.unfinished import open_run
+    from oneway.studies.repairing import RepairConfig, lines_of, prepare_repair, sample
+    from oneway.training.fine_tuning import FineTuning
+
+    own = {field.name for field in fields(FineTuning)}
+    if unknown := options.keys() - own - {"split", "segment"}:
+        raise ValueError(f"repair has no option {min(unknown)!r}")
+    for name in options.keys() & own:
+        _check_choice(FineTuning, name, options[name])
+    taught = {name: value for name, value in options.items() if name in own}
+    written = {name: value for name, value in options.items() if name in ("split", "segment", "seed")}
+    prepared = prepare_repair(
+        model,
+        table,
+        RepairConfig(
+            remedy=Augmentation(remedy=remedy, form="prompt-completion", **written),
+            fine_tuning=FineTuning(**taught),
+        ),
+        phrasings=None if phrasings is None else read_relations(phrasings),
+        texts=sample() if text is None else lines_of(text),
+        kept=() if keep is None else lines_of(keep),
+        device=device,
+    )
+    with open_run(Path("runs"), "repair", {"repair": prepared.identity}, Path(out)) as directory:
+        if directory.finished:
+            return prepared.read(directory.path)
+        return prepared.repair(directory.path)
 
 
 def dissect(

@@ -1,25 +1,12 @@
 """The command `oneway`. Every command is also a Python call; heavy imports wait until one is asked."""
 
-import json
 import os
-import re
-import signal
-import sys
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import polars as pl
-
-    from oneway.evidence import RunRecord
-    from oneway.facts import FactTable
-
-DONE, FAILED, WRONG_INPUT = 0, 1, 2
+from oneway.console import FAILED, interruptible, print_json, read_table, said_plainly, show, with_paths
 
 app = typer.Typer(
     help="A laboratory for one-way memory: which way does a language model recall its facts, and why?",
@@ -48,7 +35,7 @@ def demo(
     from oneway.api import demo as run_demo
 
     record, directory = run_demo(out)
-    _show(record, directory, as_json)
+    show(record, directory, as_json)
 
 
 @app.command("list")
@@ -58,7 +45,7 @@ def list_studies(as_json: Json = False) -> None:
 
     studies = [load_study(name) for name in sorted(STUDIES)]
     if as_json:
-        _print_json(
+        print_json(
             {
                 study.name: {
                     "title": study.title,
@@ -106,7 +93,7 @@ def run(
     options = {"model": model, "facts": facts, "relations": relations, "text": text}
     given = {name: str(value) for name, value in options.items() if value is not None}
     record, directory = run_study(study, recipe, seeds, device, out, **given)
-    _show(record, directory, as_json)
+    show(record, directory, as_json)
 
 
 @app.command()
@@ -135,7 +122,9 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Which of these facts does a model recall: forward, in reverse, or only in context?"""
-    table = _read(facts, relations)  # before torch is imported: what is wrong with a file is said at once
+    table = read_table(
+        facts, relations
+    )  # before torch is imported: what is wrong with a file is said at once
     from oneway.api import audit_run
     from oneway.models.checkpoint import Loading, load_checkpoint
     from oneway.recall.asking import AuditConfig
@@ -143,7 +132,7 @@ def audit(
     config = AuditConfig(candidates=candidates, seed=seed, chat=chat)  # type: ignore[arg-type]
     loading = Loading(device=device, dtype=dtype, weights=weights, base=base)  # type: ignore[arg-type]
     result, directory = audit_run(load_checkpoint(model, loading), table, config, out=out)
-    _show(result.record, directory, as_json)
+    show(result.record, directory, as_json)
 
 
 @app.command()
@@ -157,7 +146,7 @@ def check(
 
     proof = prove(model, device=device)
     if as_json:
-        _print_json(proof.to_dict())
+        print_json(proof.to_dict())
     else:
         from oneway.evidence.record import printable
 
@@ -179,7 +168,7 @@ def compare(
     from oneway.api import compare_run
 
     found, directory = compare_run(before, after, out)
-    _show(found.record, directory, as_json, found.rows)
+    show(found.record, directory, as_json, found.rows)
 
 
 @app.command()
@@ -204,7 +193,7 @@ def dissect(
     as_json: Json = False,
 ) -> None:
     """Where and how does a model keep these facts? The whole investigation of Fact Finding, with its verdicts."""
-    table = _read(facts, relations)
+    table = read_table(facts, relations)
     from oneway.api import dissect_run
 
     found, directory = dissect_run(
@@ -219,7 +208,7 @@ def dissect(
         entities=entities,
         seed=seed,
     )
-    _show(found.record, directory, as_json)
+    show(found.record, directory, as_json)
 
 
 @app.command()
@@ -256,7 +245,7 @@ def train(
     options |= {"tokens": tokens, "loss": loss, "seed": seed}
     options = {name: value for name, value in options.items() if value is not None}
     if facts is not None and world is None:
-        table = _read(facts, relations)
+        table = read_table(facts, relations)
         from oneway.api import train as run_train
 
         taught = run_train(table, out, **options)
@@ -271,7 +260,7 @@ def train(
             "give either --facts, with --relations if need be, or --world, which has relations of its own"
         )
     if as_json:
-        _print_json({**_with_paths(taught.record, out), "checkpoint": str(out.resolve())})
+        print_json({**with_paths(taught.record, out), "checkpoint": str(out.resolve())})
     else:
         typer.echo(f"checkpoint: {out}  ({taught.record.wall_seconds:.0f} s)")
         typer.echo(f"next: oneway audit --model {out} {asked}")
@@ -310,7 +299,7 @@ def compile_table(
     """Write a fact table into the weights of a plain checkpoint; circuit.json says which unit does what."""
     if both_ways and shared_entry:
         raise ValueError("--both-ways stores two entries and --shared-entry one: give one of them")
-    table = _read(facts, relations)
+    table = read_table(facts, relations)
     from oneway.api import compile as write
 
     compiled = write(
@@ -331,7 +320,7 @@ def compile_table(
     for note in compiled.lookup.notes:
         typer.echo(f"oneway: note: {note}", err=True)
     if as_json:
-        _print_json({**compiled.summary(), "checkpoint": str(out.resolve())})
+        print_json({**compiled.summary(), "checkpoint": str(out.resolve())})
         return
     typer.echo(f"checkpoint: {out}")
     typer.echo(
@@ -361,12 +350,12 @@ def augment(
     as_json: Json = False,
 ) -> None:
     """Write training text that makes recall of these facts reversible."""
-    table = _read(facts, relations)
+    table = read_table(facts, relations)
     from oneway.api import augment as write
 
     found = write(table, out, remedy=remedy, audit=audit, model=model, form=form, seed=seed, segment=segment)
     if as_json:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
         return
     for note in found.notes[len(table.notes) :]:
         typer.echo(f"oneway: note: {note}", err=True)
@@ -375,6 +364,49 @@ def augment(
     for unit, of in counts.items():
         if of:
             typer.echo(f"  {unit}: {of['forward']:,} of forward statements, {of['added']:,} added")
+
+
+@app.command()
+def repair(
+    model: Annotated[str, typer.Option(help="A checkpoint directory or a hub name; it is left as it is.")],
+    facts: Facts,
+    remedy: Annotated[str, typer.Option(help="A remedy by its name, as for augment.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run: report, training text, checkpoint.")],
+    relations: Relations = None,
+    split: Annotated[str, typer.Option(help="The remedy is for the facts with this split alone.")] = "",
+    phrasings: Annotated[
+        Path | None, typer.Option(help="TOML with the relations in other words: asked, not taught.")
+    ] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="Other text, a line each, whose loss is measured (default: a sample).")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Text, a line each, that is taught too, so that it is kept.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="full (all weights) or lora")] = "full",
+    loss: Annotated[
+        str, typer.Option(help="text (every token) or answer (what follows the prompt)")
+    ] = "text",
+    epochs: Annotated[int, typer.Option(min=1, help="How often every line is taught.")] = 10,
+    batch: Annotated[int, typer.Option(min=1, help="Lines in a step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="Of AdamW, after its warm-up.")] = 1e-3,
+    rank: Annotated[int, typer.Option(min=1, help="Of lora's updates.")] = 16,
+    segment: Annotated[int, typer.Option(min=1, help="Most words of a reversed segment.")] = 5,
+    seed: Annotated[int, typer.Option(help="Draws what is random.")] = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Teach a checkpoint a remedy's text and show what it gained and lost. Resumes where it was killed."""
+    table = read_table(facts, relations)
+    from oneway.api import repair as teach
+
+    options: dict[str, Any] = {"split": split, "segment": segment, "seed": seed, "device": device}
+    options |= {"method": method, "loss": loss, "epochs": epochs, "batch": batch, "rank": rank}
+    options |= {"learning_rate": learning_rate, "phrasings": phrasings, "text": text, "keep": keep}
+    repaired = teach(model, table, remedy=remedy, out=out, **options)
+    if not as_json:
+        typer.echo(f"checkpoint: {repaired.checkpoint}")
+    show(repaired.record, out, as_json)
 
 
 @app.command()
@@ -388,103 +420,11 @@ def report(
     typer.echo(f"report: {write(runs, out)}")
 
 
-def _read(facts: str, relations: Path | None) -> "FactTable":
-    """The table, with what reading it had to say on standard error."""
-    from oneway.facts import resolve
-
-    table = resolve(facts, relations)
-    for note in table.notes:
-        typer.echo(f"oneway: note: {note}", err=True)
-    return table
-
-
-def _show(record: "RunRecord", directory: Path, as_json: bool, changed: "pl.DataFrame | None" = None) -> None:
-    """The result for a person, or the record with the absolute paths of its files for a program.
-
-    `changed`: a comparison's rows, of which a person sees the first that changed.
-    """
-    page = directory / "report.html"
-    if as_json:
-        _print_json({**_with_paths(record, directory), "report": str(page.resolve())})
-        return
-    from oneway.report.tables import print_changed, print_record
-
-    print_record(record)
-    if changed is not None:
-        print_changed(changed)
-    typer.echo(f"report: {page}")
-
-
-def _with_paths(record: "RunRecord", directory: Path) -> dict[str, Any]:
-    shown = record.to_dict()
-    for kind in ("tables", "figures"):
-        shown[kind] = {name: str((directory / file).resolve()) for name, file in shown[kind].items()}
-    return {**shown, "directory": str(directory.resolve())}
-
-
-def _print_json(content: Any) -> None:
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, default=str)
-    # Half a surrogate pair is no UTF-8, and a terminal may obey the controls that JSON need not escape.
-    typer.echo(re.sub("[\x7f-\x9f\ud800-\udfff]", lambda found: f"\\u{ord(found.group()):04x}", text))
-
-
-@contextmanager
-def _said_plainly() -> "Iterator[None]":
-    """Errors of input are one message and status 2, other known failures status 1; a bug keeps its traceback."""
-    try:
-        yield
-    except (ValueError, FileNotFoundError) as error:
-        _say(error)
-        sys.exit(WRONG_INPUT)
-    except (OSError, FloatingPointError, MemoryError) as error:
-        _say(error)
-        sys.exit(FAILED)
-    except Interrupted as stop:
-        _say(stop)
-        sys.exit(128 + stop.number)
-
-
-def _say(error: BaseException) -> None:
-    """The message and, on lines of their own, what was noted on the way."""
-    from oneway.evidence.record import printable
-
-    for message in (str(error) or type(error).__name__, *getattr(error, "__notes__", ())):
-        # The lines are ours, what stands in them may be a file's: nothing of it commands the terminal.
-        typer.echo("oneway: " + "\n".join(map(printable, message.split("\n"))), err=True)
-
-
-class Interrupted(BaseException):
-    """A signal asked the command to stop. It is no KeyboardInterrupt, which typer would end without a word."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(number).name}")
-        self.number = number
-
-
-@contextmanager
-def _interruptible() -> "Iterator[None]":
-    """SIGINT and SIGTERM end the command in order, a second one at once."""
-
-    def stop(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        raise Interrupted(number)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as a shell sets it for what runs in the background
-            signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def main() -> None:
     """The entry point of the command."""
     # Threads that wait asleep cost a third on an idle machine and save half or more on a busy one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with _said_plainly(), _interruptible():
+    with said_plainly(), interruptible():
         app()
 
 

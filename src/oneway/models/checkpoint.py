@@ -96,6 +96,11 @@ class Checkpoint:
     dtype: str = ""
 
     @property
+    def positions(self) -> int | None:
+        """The most tokens that a text may have, None where the model sets no limit."""
+        return getattr(self.model.config, "max_position_embeddings", None) or None
+
+    @property
     def identity(self) -> dict[str, Any]:
         """All of it that decides a number, as JSON holds it: weights, tokenizer, format; not what it was called."""
         return {

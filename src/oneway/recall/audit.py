@@ -156,7 +156,7 @@ class _Asking:
         self._checkpoint, self._scorer, self._table = prepared.checkpoint, prepared.scorer, prepared.table
         self._config, self._splitter, self._pools = prepared.config, prepared.splitter, Pools(self._table)
         self._alike = Alike.of(self._table, self._splitter)
-        self._max_positions = getattr(self._checkpoint.model.config, "max_position_embeddings", None)
+        self._max_positions = self._checkpoint.positions
         self._schema = schema(self._table)
 
     def parts(self) -> Iterator[_Part]:

@@ -38,15 +38,16 @@ def text_loss(checkpoint: Checkpoint, texts: Sequence[str]) -> TextLoss:
 
     Raises ValueError where there is no text, or one of a single token, whose loss is not defined.
     """
-    window = min(WINDOW, _positions(checkpoint) or WINDOW)
-    encoded = [checkpoint.tokenizer(text)["input_ids"] for text in texts]
-    short = next((text for text, ids in zip(texts, encoded, strict=True) if len(ids) < 2), None)
-    if not texts or short is not None:
-        raise ValueError(f"a text needs two tokens to have a loss: {short!r}" if texts else "there is no text")
+    window = min(WINDOW, checkpoint.positions or WINDOW)
+    encoded = [tokens_of(checkpoint, text) for text in texts]
+    if not texts:
+        raise ValueError("there is no text")
     pieces = [
         (row, ids[at : at + window])
         for row, ids in enumerate(encoded)
-        for at in range(0, len(ids) - 1, window - 1)  # the first token of a piece is the last of the one before
+        for at in range(
+            0, len(ids) - 1, window - 1
+        )  # the first token of a piece is the last of the one before
     ]
     pieces.sort(key=lambda piece: len(piece[1]))
     nats, tokens = np.zeros(len(texts)), np.zeros(len(texts), dtype=np.int64)
@@ -60,6 +61,14 @@ def text_loss(checkpoint: Checkpoint, texts: Sequence[str]) -> TextLoss:
                 tokens[row] += len(ids) - 1
             advance(done := done + len(some), len(pieces))
     return TextLoss(nats, tokens)
+
+
+def tokens_of(checkpoint: Checkpoint, text: str) -> list[int]:
+    """Raises ValueError where a text has fewer than two tokens: its loss is not defined."""
+    ids: list[int] = checkpoint.tokenizer(text)["input_ids"]
+    if len(ids) < 2:
+        raise ValueError(f"a text needs two tokens to have a loss: {text!r}")
+    return ids
 
 
 def _batch(pieces: Sequence[tuple[int, list[int]]]) -> list[tuple[int, list[int]]]:
@@ -85,8 +94,3 @@ def _losses(checkpoint: Checkpoint, pieces: Sequence[list[int]]) -> list[float]:
         logits[:, :-1].transpose(1, 2), tokens[:, 1:].to(logits.device), reduction="none"
     )
     return (nll.cpu().double() * mask[:, 1:]).sum(1).tolist()
-
-
-def _positions(checkpoint: Checkpoint) -> int | None:
-    found = getattr(checkpoint.model.config, "max_position_embeddings", None)
-    return int(found) if isinstance(found, int) and found > 1 else None

@@ -2,6 +2,16 @@
 
 from oneway.remedies.formats import FORMATS
 from oneway.remedies.remedy import INSTEAD, REMEDIES, Remedy, remedy_of
-from oneway.remedies.writing import Augmentation, Augmented, augment
+from oneway.remedies.writing import Augmentation, Augmented, augment, planned
 
-__all__ = ["FORMATS", "INSTEAD", "REMEDIES", "Augmentation", "Augmented", "Remedy", "augment", "remedy_of"]
+__all__ = [
+    "FORMATS",
+    "INSTEAD",
+    "REMEDIES",
+    "Augmentation",
+    "Augmented",
+    "Remedy",
+    "augment",
+    "planned",
+    "remedy_of",
+]

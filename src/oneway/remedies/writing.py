@@ -69,20 +69,8 @@ def augment(table: FactTable, out: Path, asked: Augmentation, *, tokens: Length 
     that no fact has, and a
     table from which the remedy has nothing to write; WriteError where the file cannot be written.
     """
-    remedy, drawn = remedy_of(asked.remedy), Drawn(seed=asked.seed, segment=asked.segment)
-    if asked.form not in FORMATS:
-        raise ValueError(f"there is no format {asked.form!r}; there are: {', '.join(FORMATS)}")
-    if asked.form == "chat" and not remedy.asks:
-        raise ValueError(
-            f"{remedy.name} writes texts without a question, which are no turn of a conversation: "
-            "use the format text or prompt-completion"
-        )
-    treated = table.select(split=asked.split) if asked.split else table
-    if asked.split and not len(treated):
-        known = ", ".join(sorted({repr(fact.split) for fact in table}))
-        raise ValueError(f"no fact has the split {asked.split!r}; there are: {known}")
-    if next(remedy.added(treated, drawn), None) is None:
-        raise ValueError(f"{remedy.name} has nothing to add to these facts: {_why(table, treated, remedy)}")
+    remedy, treated = planned(table, asked)
+    drawn = Drawn(seed=asked.seed, segment=asked.segment)
     counted = {part: Counter[str]() for part in ("forward", "added")}
     stated: set[int] = set()
 
@@ -106,6 +94,25 @@ def augment(table: FactTable, out: Path, asked: Augmentation, *, tokens: Length 
     return Augmented(
         out, remedy, len(stated), of["lines"], of["words"], of["tokens"] if tokens else None, notes
     )
+
+
+def planned(table: FactTable, asked: Augmentation) -> tuple[Remedy, FactTable]:
+    """The remedy, and the facts that it is for. Raises ValueError as `augment` does."""
+    remedy, drawn = remedy_of(asked.remedy), Drawn(seed=asked.seed, segment=asked.segment)
+    if asked.form not in FORMATS:
+        raise ValueError(f"there is no format {asked.form!r}; there are: {', '.join(FORMATS)}")
+    if asked.form == "chat" and not remedy.asks:
+        raise ValueError(
+            f"{remedy.name} writes texts without a question, which are no turn of a conversation: "
+            "use the format text or prompt-completion"
+        )
+    treated = table.select(split=asked.split) if asked.split else table
+    if asked.split and not len(treated):
+        known = ", ".join(sorted({repr(fact.split) for fact in table}))
+        raise ValueError(f"no fact has the split {asked.split!r}; there are: {known}")
+    if next(remedy.added(treated, drawn), None) is None:
+        raise ValueError(f"{remedy.name} has nothing to add to these facts: {_why(table, treated, remedy)}")
+    return remedy, treated
 
 
 def told_forward(table: FactTable) -> Iterator[Example]:

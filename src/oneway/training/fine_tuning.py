@@ -78,7 +78,9 @@ def lessons_of(
     ):
         tokens = (*ids, *([] if ids[-1:] == end else end))
         if positions is not None and len(tokens) > positions:
-            raise ValueError(f"{text[:60]!r} has {len(tokens)} tokens, more than the model's {positions} positions")
+            raise ValueError(
+                f"{text[:60]!r} has {len(tokens)} tokens, more than the model's {positions} positions"
+            )
         answer = next((at for at, (_, stop) in enumerate(offsets) if stop > len(prompt)), len(ids))
         found.append(Lesson(tokens, answer))
     return found
@@ -96,14 +98,14 @@ def fine_tune(
     Raises ValueError as `lessons_of` does, MemoryError with what to do where a device's memory is exceeded, and
     FloatingPointError where the loss is no longer a number.
     """
-    lessons = lessons_of(checkpoint.tokenizer, examples, _positions(checkpoint.model))
+    lessons = lessons_of(checkpoint.tokenizer, examples, checkpoint.positions)
     torch.manual_seed(asked.seed)  # LoRA's first weights
     model = _prepared(checkpoint.model, asked)
     with progress("fine-tuning") as advance, quietly():
-        trainer = Trainer(
+        trainer = _Trainer(
             model=model,
             args=_arguments(asked, workspace, checkpoint.model.device.type == "cpu"),
-            train_dataset=_Lessons(lessons),  # type: ignore[arg-type]
+            train_dataset=_Lessons(lessons),
             data_collator=lambda rows: batch_of(rows, asked.loss),
             callbacks=[_Watch(advance)],
         )
@@ -112,8 +114,8 @@ def fine_tune(
             trainer.train(resume_from_checkpoint=_last_state(workspace))
         except torch.OutOfMemoryError as error:
             raise MemoryError(
-                f"a batch of {asked.batch} texts does not fit in the memory of {model.device}: give a smaller batch, or "
-                "teach low-rank updates (lora)"
+                f"a batch of {asked.batch} texts does not fit in the memory of {model.device}: give a smaller batch, "
+                "or teach low-rank updates (lora)"
             ) from error
     losses = [
         {"step": float(row["step"]), "loss": float(row["loss"])}
@@ -136,6 +138,22 @@ def batch_of(lessons: Sequence[Lesson], loss: str) -> dict[str, Tensor]:
         labels[row, first:size] = tokens[row, first:size]
         mask[row, :size] = 1
     return {"input_ids": tokens, "labels": labels, "attention_mask": mask}
+
+
+class _Trainer(Trainer):
+    """transformers' own, but that a state is read with the names under which it was written.
+
+    Some families are saved under other names than they have in memory (GPT-NeoX's `lm_head` as `embed_out`), and
+    Trainer 5.23 passes over what it does not find: a resumed run went on with the head it had begun with.
+    """
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        model = self.model if model is None else model
+        if not isinstance(model, PreTrainedModel):  # an adapter
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        saved = type(model).from_pretrained(resume_from_checkpoint, local_files_only=True)
+        model.load_state_dict(saved.state_dict())
 
 
 class _Lessons(torch.utils.data.Dataset[Lesson]):
@@ -192,8 +210,8 @@ def _prepared(model: PreTrainedModel, asked: FineTuning) -> Any:
         lora_dropout=0.0,
         target_modules="all-linear",
     )
-    with warnings.catch_warnings():  # peft asks transformers for a property by its old name
-        warnings.simplefilter("ignore", FutureWarning)
+    with warnings.catch_warnings():  # peft remarks that GPT-2 keeps its matrices transposed
+        warnings.simplefilter("ignore")
         return get_peft_model(taught, lora)
 
 
@@ -243,8 +261,3 @@ def _save(model: Any, checkpoint: Checkpoint, out: Path, asked: FineTuning) -> N
 
     with quietly():
         write_files(out, write, last="config.json" if asked.method == "full" else "adapter_config.json")
-
-
-def _positions(model: PreTrainedModel) -> int | None:
-    found = getattr(model.config, "max_position_embeddings", None)
-    return int(found) if isinstance(found, int) and found > 0 else None
