@@ -7,8 +7,6 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from oneway.compiler import Compiled, Grade
     from oneway.engine import Proof
     from oneway.evidence import RunRecord
@@ -168,29 +166,11 @@ def augment(
             return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
 
     if audit is not None:
-        table = _one_way(table, _finished(audit).rows if isinstance(audit, str | Path) else audit.rows)
+        from oneway.recall.rows import not_known_both_ways
+
+        rows = _finished(audit).rows if isinstance(audit, str | Path) else audit.rows
+        table = not_known_both_ways(table, rows)
     return write(table, Path(out), Augmentation(remedy=remedy, **options), tokens=tokens)
-
-
-def _one_way(table: "FactTable", rows: "pl.DataFrame | None") -> "FactTable":
-    """The facts that an audit did not find known both ways. Raises ValueError where it asked other facts."""
-    import polars as pl
-
-    if rows is None:
-        raise ValueError("the run is no audit: it has no answers fact by fact")
-    keys = ("subject", "relation", "object")
-    known = set(rows.filter(pl.col("class") == "both_ways").select(keys).iter_rows())
-    asked = set(rows.select(keys).iter_rows())
-    others = [fact for fact in table if (fact.subject, fact.relation, fact.object) not in asked]
-    if others:
-        raise ValueError(
-            f"{len(others):,} of the facts were not asked in that audit, the first is {others[0].subject!r}: give the "
-            "facts that were audited"
-        )
-    kept = table.with_facts(f for f in table if (f.subject, f.relation, f.object) not in known)
-    left = len(table) - len(kept)
-    notes = (f"{left:,} facts are known both ways already and left out",) if left else ()
-    return replace(kept, notes=table.notes + notes)
 
 
 def train(

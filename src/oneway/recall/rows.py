@@ -1,6 +1,7 @@
 """From scores to the audit's table: one row per fact, direction and template, and a class per fact."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -135,3 +136,22 @@ def class_of(forward: pl.Expr, reverse: pl.Expr, stated: pl.Expr) -> pl.Expr:
         .cast(pl.Enum(CLASSES))
         .alias("class")
     )
+
+
+def not_known_both_ways(table: FactTable, rows: pl.DataFrame | None) -> FactTable:
+    """The facts that an audit did not find known both ways. Raises ValueError where it asked other facts."""
+    if rows is None:
+        raise ValueError("the run is no audit: it has no answers fact by fact")
+    keys = ("subject", "relation", "object")
+    known = set(rows.filter(pl.col("class") == "both_ways").select(keys).iter_rows())
+    asked = set(rows.select(keys).iter_rows())
+    others = [fact for fact in table if (fact.subject, fact.relation, fact.object) not in asked]
+    if others:
+        raise ValueError(
+            f"{len(others):,} of the facts were not asked in that audit, the first is {others[0].subject!r}: give the "
+            "facts that were audited"
+        )
+    kept = table.with_facts(f for f in table if (f.subject, f.relation, f.object) not in known)
+    left = len(table) - len(kept)
+    notes = (f"{left:,} facts are known both ways already and left out",) if left else ()
+    return replace(kept, notes=table.notes + notes)
