@@ -15,6 +15,7 @@ from typing import Any
 
 RESUMED = "Resumed after an interruption; the wall time is that of the last part."
 PACKAGES = ("oneway", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "polars")
+OF_EXTRAS = ("sae-lens",)  # named where they are installed
 
 
 # What a record that was read must hold for the rest of the program to stand on it.
@@ -103,6 +104,9 @@ def package_versions() -> dict[str, str]:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = "not installed"
+    for name in OF_EXTRAS:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     return versions
 
 
