@@ -21,6 +21,7 @@ STUDIES = {
     "memorisation": "oneway.studies.memorisation",
     "one-layer": "oneway.studies.one_layer",
     "orthogonality": "oneway.studies.orthogonality",
+    "recovered": "oneway.studies.recovered",
     "related-tokens": "oneway.studies.related_tokens",
     "retrieve-then-reverse": "oneway.studies.retrieve_then_reverse",
     "reversal": "oneway.studies.reversal",
