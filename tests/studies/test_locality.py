@@ -10,7 +10,9 @@ from oneway.runs.execute import run_study
 from oneway.studies.locality import CLAIMS, STUDY, Config, first_third, measure, quantities
 from oneway.studies.small_model import Small, prepare_small, prose, save_untaught, small_world
 
-TINY = Small(athletes=12, others=3, parents=3, first_names=5, surnames=8, layers=3, width=16, rows=8, steps=4)
+TINY = Small(
+    athletes=12, others=3, parents=3, first_names=5, surnames=8, layers=3, width=16, rows=8, steps=4, rolled=2
+)
 
 
 def tiny() -> Config:

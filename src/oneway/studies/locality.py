@@ -24,7 +24,7 @@ import polars as pl
 from oneway.evidence import Claim, Measured, over_seeds
 from oneway.evidence.study import Study
 from oneway.studies.pieces import Row, kept, rows_of
-from oneway.studies.small_model import Small, prepare_small, prose, save_untaught, small_world
+from oneway.studies.small_model import WHOLE, Small, prepare_small, prose, save_untaught, small_world
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,10 +66,7 @@ def standard() -> Config:
 
 def default_model() -> Config:
     """Three seeds of the default model itself: some seven minutes on one core."""
-    whole = Small(
-        athletes=1500, others=200, parents=200, first_names=100, surnames=300, layers=8, rows=64, steps=1150
-    )
-    return Config(small=whole, sentences=4000)
+    return Config(small=WHOLE, sentences=4000)
 
 
 def paper() -> Config:

@@ -1,20 +1,22 @@
 """Early MLPs replaced by the table of facts that they are said to be: how much of the loss comes back?
 
-The outputs of the MLPs of the first half of the layers are written out as a table. On the last token of every name
-that is known they are what they are where the name stands alone, behind a BOS; on all other tokens they are their mean
-over the text. Loss recovered = (loss with the mean everywhere − loss with the table) / (loss with the mean everywhere −
-loss of the model): 0 with a table without entries, 1 for the MLPs themselves. Beside it: the names' entries shuffled, a
-table of single tokens (each token's mean outputs over the text), and both tables together, a name before its tokens.
+The outputs of the MLPs of the first half of the layers are written out as a table. *Single tokens*: on every token they
+are that token's mean outputs over the text. *Names*: on the last token of every name that is known they are what they
+are where the name stands alone, behind a BOS. Loss recovered by names = (loss with single tokens − loss with tokens and
+names) / (loss with single tokens − loss of the model): 0 for names that add nothing, 1 for the MLPs themselves. Names
+are also tried shuffled, and *alone*, with the mean over the text on all other tokens, as the footnote has it.
 
-Every seed grows the default model in small (see `oneway.studies.small_model`). *Facts* are sentences about athletes
-that the model completes rightly (every token of the answer likelier than one half), and their athletes are the names of
-the table; *others* are sentences about people whom the table does not hold; *own text* is what the model was taught
-with, and there the table holds everybody of the world. Losses are on the answers, as in training. With `--model`,
-`--facts` and `--text` it is any checkpoint, the names of the facts that it knows, and all tokens of the text; each seed
-is then a part of the sentences and of the text.
+Every seed grows a model and has to pass the gate of the study default-model, the sport on the end of the name after
+these layers, for "early MLPs" to mean anything. *Facts* are sentences about athletes that the model completes rightly
+(every token of the answer likelier than one half), and their athletes are the names of the table; *own text* is what
+the model was taught with, and there the table holds everybody of the world. Losses are on the answers, as in training.
+`quick` grows the default model in small (see `oneway.studies.small_model`), `standard` the default model. With
+`--model`, `--facts` and `--text` it is any checkpoint, the names of the facts that it knows, and all tokens of the
+text; each seed is then a part of the sentences and of the text.
 
-Source: Nanda, Rajamanoharan, Kramár, Shah 2023, Fact Finding, post 1, a footnote, which proposes this; the controls are
-ours.
+Source: Nanda, Rajamanoharan, Kramár, Shah 2023, Fact Finding, post 1, a footnote. Deviations: the table of single
+tokens is ours, and so are the controls. Without it even a model whose facts are written into neurons recovers nothing,
+since its MLPs do something on the question's words too.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,8 +31,9 @@ import polars as pl
 from oneway.evidence import Claim, Estimate, Measured, over_seeds
 from oneway.evidence.study import Study
 from oneway.facts import FactTable, resolve, training_sentences
+from oneway.studies.default_model import RELATION
 from oneway.studies.pieces import Row, kept, rows_of
-from oneway.studies.small_model import Small, prepare_small, small_world
+from oneway.studies.small_model import WHOLE, Small, prepare_small, small_world
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,10 +45,11 @@ if TYPE_CHECKING:
     from oneway.training.teach import Course
 
 SOURCE = "Fact Finding (Nanda et al. 2023), post 1, a footnote"
-FACTS, OTHERS, OWN = "facts", "others", "own text"
-MODEL, MEAN, NAMES, SHUFFLED = "the model", "mean", "names", "names shuffled"
-TOKENS, BOTH = "tokens", "tokens and names"
-SCHEMA = {"seed": pl.Int64, "text": pl.String, "table": pl.String, "nats": pl.Float64, "targets": pl.Int64}
+FACTS, OWN = "facts", "own text"
+MODEL, MEAN, ALONE = "the model", "mean", "names alone"
+TOKENS, BOTH, SHUFFLED = "tokens", "tokens and names", "tokens and names shuffled"
+MOVES = "answers that move"  # a share, which the gate reads; the other values are nats a target
+SCHEMA = {"seed": pl.Int64, "text": pl.String, "table": pl.String, "value": pl.Float64, "targets": pl.Int64}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,17 +69,17 @@ class Config:
     share: float = 0.5
     batches: int = 20
     tokens: int = 20_000
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (10, 11, 12)
 
 
 def quick() -> Config:
-    """Three seeds of a small model: under a minute on one core."""
+    """Three seeds of a small model: about a minute on one core."""
     return Config()
 
 
 def standard() -> Config:
-    """Ten seeds."""
-    return Config(seeds=tuple(range(10)))
+    """Five seeds of the default model: a quarter of an hour on one core."""
+    return Config(small=WHOLE, seeds=tuple(range(20, 25)))
 
 
 def paper() -> Config:
@@ -91,72 +95,86 @@ def check(config: Config) -> None:
         raise ValueError(f"--text {config.text} is no file")
 
 
+MOVED = 0.9  # the level of the default model's gate
+CONTROL = (
+    "Control: after the replaced layers the sport is on the end of the name: put there from another athlete, it is "
+    f"answered (lower bound of the share of answers that move at or above {MOVED:g}); and with single tokens facts cost "
+    "0.1 nats a token more (lower bound). "
+)
+
+
+def _controlled(m: Measured) -> bool:
+    return m["moved"].low >= MOVED and m["excess_facts"].low > 0.1
+
+
 CLAIMS = (
     Claim(
         id="F20",
-        text="A table of names gives back most of what early MLPs do for the facts that the model knows.",
+        text="A table of names gives back most of what single tokens leave of the early MLPs' work on known facts.",
         source=SOURCE,
-        rule="Control: with the mean everywhere facts cost 0.5 nats a token more (lower bound). Supports: lower bound "
-        "of the loss recovered on facts above 0.5. Refutes: upper bound below 0.5.",
-        control=lambda m: m["excess_facts"].low > 0.5,
+        rule=CONTROL
+        + "Supports: lower bound of the loss recovered by names on facts above 0.5. Refutes: upper bound below 0.5.",
+        control=_controlled,
         supports=lambda m: m["names_facts"].low > 0.5,
         refutes=lambda m: m["names_facts"].high < 0.5,
-        reads=("excess_facts", "names_facts"),
+        reads=("moved", "excess_facts", "names_facts"),
     ),
     Claim(
         id="F20.shuffled",
         text="It is the facts that the entries hold: shuffled among the names they give back nothing.",
         source="ours: a control",
-        rule="Control: as F20. Supports: upper bound of the loss recovered on facts below 0.1. Refutes: lower bound "
+        rule=CONTROL
+        + "Supports: upper bound of the loss recovered by names shuffled, on facts, below 0.1. Refutes: lower bound "
         "above 0.1.",
-        control=lambda m: m["excess_facts"].low > 0.5,
+        control=_controlled,
         supports=lambda m: m["shuffled_facts"].high < 0.1,
         refutes=lambda m: m["shuffled_facts"].low > 0.1,
-        reads=("excess_facts", "shuffled_facts"),
-    ),
-    Claim(
-        id="F20.others",
-        text="The table gives back nothing on people whom it does not hold.",
-        source="ours: a control",
-        rule="Control: with the mean everywhere sentences about others cost 0.5 nats a token more (lower bound). "
-        "Supports: upper bound of the loss recovered on them below 0.1. Refutes: lower bound above 0.1.",
-        control=lambda m: m["excess_others"].low > 0.5,
-        supports=lambda m: m["names_others"].high < 0.1,
-        refutes=lambda m: m["names_others"].low > 0.1,
-        reads=("excess_others", "names_others"),
-    ),
-    Claim(
-        id="F20.tokens",
-        text="A table of single tokens does not do: facts are kept under whole names.",
-        source="ours: a control",
-        rule="Control: as F20. Supports: lower bound of the loss recovered on facts by names less that by tokens "
-        "above 0.2. Refutes: upper bound below 0.2.",
-        control=lambda m: m["excess_facts"].low > 0.5,
-        supports=lambda m: m["names_over_tokens"].low > 0.2,
-        refutes=lambda m: m["names_over_tokens"].high < 0.2,
-        reads=("excess_facts", "names_over_tokens", "tokens_facts"),
+        reads=("moved", "excess_facts", "shuffled_facts"),
     ),
     Claim(
         id="F20.text",
-        text="Looking names up is most of what early MLPs do for the text at large.",
+        text="On the text at large, too, names are most of what single tokens leave.",
         source=SOURCE,
-        rule="Control: with the mean everywhere the text costs 0.1 nats a token more (lower bound). Supports: lower "
-        "bound of the loss recovered on the text, by a table of all names, above 0.5. Refutes: upper bound below 0.5.",
-        control=lambda m: m["excess_own"].low > 0.1,
+        rule="Control: the end of the name as in F20, and with single tokens the text costs 0.1 nats a token more "
+        "(lower bound). Supports: lower bound of the loss recovered on the text, by a table of all names, above 0.5. "
+        "Refutes: upper bound below 0.5.",
+        control=lambda m: m["moved"].low >= MOVED and m["excess_own"].low > 0.1,
         supports=lambda m: m["names_own"].low > 0.5,
         refutes=lambda m: m["names_own"].high < 0.5,
-        reads=("excess_own", "names_own"),
+        reads=("moved", "excess_own", "names_own"),
+    ),
+    Claim(
+        id="F20.alone",
+        text="Nothing but names is needed for known facts: on all other tokens the mean of the outputs will do.",
+        source=SOURCE,
+        rule="Control: with the mean everywhere facts cost 0.5 nats a token more (lower bound). Supports: lower bound "
+        "of the loss recovered on facts above 0.5. Refutes: upper bound below 0.5.",
+        control=lambda m: m["cost_of_mean_facts"].low > 0.5,
+        supports=lambda m: m["alone_facts"].low > 0.5,
+        refutes=lambda m: m["alone_facts"].high < 0.5,
+        reads=("cost_of_mean_facts", "alone_facts"),
+    ),
+    Claim(
+        id="F20.tokens",
+        text="Single tokens do not do: known facts need whole names.",
+        source="ours: a control",
+        rule="Control: as F20.alone. Supports: upper bound of the loss recovered on facts by single tokens, of what "
+        "the mean everywhere costs, below 0.9. Refutes: lower bound above 0.9.",
+        control=lambda m: m["cost_of_mean_facts"].low > 0.5,
+        supports=lambda m: m["tokens_facts"].high < 0.9,
+        refutes=lambda m: m["tokens_facts"].low > 0.9,
+        reads=("cost_of_mean_facts", "tokens_facts"),
     ),
     Claim(
         id="F20.all",
-        text="Nothing else is in them: names and single tokens looked up give back at least nine tenths.",
+        text="Nothing else is in early MLPs: tokens and names looked up give back nine tenths on the text.",
         source=SOURCE,
-        rule="Control: as F20.text. Supports: lower bound of the loss recovered on the text, by tokens and names "
-        "together, above 0.9. Refutes: upper bound below 0.9.",
-        control=lambda m: m["excess_own"].low > 0.1,
+        rule="Control: with the mean everywhere the text costs 0.5 nats a token more (lower bound). Supports: lower "
+        "bound of the loss recovered on the text by tokens and names above 0.9. Refutes: upper bound below 0.9.",
+        control=lambda m: m["cost_of_mean_own"].low > 0.5,
         supports=lambda m: m["both_own"].low > 0.9,
         refutes=lambda m: m["both_own"].high < 0.9,
-        reads=("excess_own", "both_own"),
+        reads=("cost_of_mean_own", "both_own"),
     ),
 )
 
@@ -171,7 +189,7 @@ class Piece:
 
 
 def experiment(config: Config, seeds: Sequence[int], workspace: Path | None) -> pl.DataFrame:
-    """A row for each seed (or part), text and table: nats a target.
+    """A row for each seed (or part), text and table: the loss, in nats a target; and the share of answers that move.
 
     Raises ValueError without a workspace: a model is measured as the checkpoint that it was written to.
     """
@@ -198,19 +216,16 @@ def _grown(piece: Piece) -> list[Row]:
     course = prepare_small(config.small, world, seed)
     engine = open_model(follow(course, piece.folder / f"model-{seed}").checkpoint, device="cpu")
     assert isinstance(engine, Engine)
-    athletes = {fact.subject for fact in world if world.relations[fact.relation].one_shot}
-    about, others = (
-        world.with_facts(fact for fact in world if (fact.subject in athletes) == wanted)
-        for wanted in (True, False)
-    )
-    known = known_sentences(engine, about)
+    athletes = {fact.subject for fact in world.select(relation=RELATION)}
+    known = known_sentences(engine, world.with_facts(fact for fact in world if fact.subject in athletes))
     own = list(islice(own_text(course), config.batches * config.small.rows))
     texts = {
         FACTS: (known.texts, known.names),
-        OTHERS: (sentences(engine, others)[0], known.names),
         OWN: (own, list(dict.fromkeys(fact.subject for fact in world))),
     }
-    return [{"seed": seed, **row} for row in recovered(engine, config.share, texts, [seed])[0]]
+    rows = recovered(engine, config.share, texts, [seed])[0]
+    rows.append(_moved(looked_up_by(engine, early_layers(engine, config.share), world, RELATION, seed)))
+    return [{"seed": seed, **row} for row in rows]
 
 
 def given(config: Config, seeds: Sequence[int]) -> list[Row]:
@@ -232,7 +247,39 @@ def given(config: Config, seeds: Sequence[int]) -> list[Row]:
         read.append(_behind_bos(engine.tokenizer, batch[0].numpy(), np.ones(batch.shape[1], dtype=bool)))
     texts = {FACTS: (known.texts, known.names), OWN: (read, known.names)}
     parts = recovered(engine, config.share, texts, seeds)
-    return [{"seed": seed, **row} for seed, rows in zip(seeds, parts, strict=True) for row in rows]
+    layers, relation = early_layers(engine, config.share), next(iter(table)).relation
+    moved = _moved(looked_up_by(engine, layers, table, relation, seeds[0]))
+    return [{"seed": seed, **row} for seed, rows in zip(seeds, parts, strict=True) for row in (*rows, moved)]
+
+
+def _moved(share: float) -> Row:
+    """The gate as a row of the curves: the share of answers that move."""
+    return {"text": FACTS, "table": MOVES, "value": share, "targets": 0}
+
+
+def early_layers(engine: "Engine", share: float) -> range:
+    """The layers whose MLPs are replaced, at least one."""
+    return range(max(1, round(share * engine.layers)))
+
+
+def looked_up_by(engine: "Engine", layers: range, table: FactTable, relation: str, seed: int) -> float:
+    """The share of known answers that become another fact's with its residual stream on the end of the name, after the
+    last of these layers. Raises TooFewFacts where too few facts are known to tell."""
+    from oneway.anatomy.asked import TooFewFacts, ask, known
+    from oneway.anatomy.probes import swapped
+    from oneway.engine import Patch, Resample, Site
+
+    assert engine.tokenizer is not None
+    one_shot = 0 if table.relations[relation].one_shot else None
+    asked = ask(engine.tokenizer, table, relation, one_shot=one_shot).groups[0]
+    asked = asked.only(known(engine, asked)).with_others
+    if len(asked) < 2:
+        raise TooFewFacts(
+            f"the model knows {len(asked)} facts of {relation}: too few to put one in another's place"
+        )
+    source = asked.others(seed=seed)
+    patch = Patch(Site("resid_post", layers[-1], position=asked.final), Resample(source))
+    return float(swapped(engine, asked, [patch], ["end of the name"], source)["end of the name"].follows.mean)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -306,7 +353,7 @@ def recovered(
     """
     from oneway.anatomy.written_out import empty_table, losses, token_entries
 
-    layers = range(max(1, round(share * engine.layers)))
+    layers = early_layers(engine, share)
     everything = [text for own, _ in texts.values() for text in own]
     mean = empty_table(engine, layers, everything)
     tokens = token_entries(engine, layers, everything)
@@ -318,7 +365,7 @@ def recovered(
             for number, rows in enumerate(parts):
                 values = np.concatenate([one.numpy() for one in nats[number :: len(seeds)]])
                 rows.append(
-                    {"text": what, "table": name, "nats": float(values.mean()), "targets": values.size}
+                    {"text": what, "table": name, "value": float(values.mean()), "targets": values.size}
                 )
     return parts
 
@@ -336,71 +383,66 @@ def _tables(
     spellings = [form for name in names for form in (name, f" {name}")]
     ids = engine.tokenizer(spellings, add_special_tokens=False)["input_ids"]
     entries = name_entries(engine, mean.layers, dict.fromkeys(map(tuple, ids)))
+    single = mean.with_entries(tokens)
     return {
-        NAMES: mean.with_entries(entries),
-        SHUFFLED: mean.with_entries(shuffled(entries, seed)),
-        TOKENS: mean.with_entries(tokens),
-        BOTH: mean.with_entries(tokens).with_entries(entries),
+        ALONE: mean.with_entries(entries),
+        TOKENS: single,
+        BOTH: single.with_entries(entries),
+        SHUFFLED: single.with_entries(shuffled(entries, seed)),
     }
 
 
 def measure(curves: pl.DataFrame) -> Measured:
-    """Loss recovered by every table on every text, and what the mean costs, over seeds (or parts)."""
-    short = {FACTS: "facts", OTHERS: "others", OWN: "own"}
-    tables = {NAMES: "names", SHUFFLED: "shuffled", TOKENS: "tokens", BOTH: "both"}
+    """Loss recovered by every table on both texts, and what single tokens and the mean cost, over seeds (or parts)."""
     found: dict[str, Estimate] = {}
-    values: dict[str, np.ndarray] = {}
-    for what, name in short.items():
-        wide = curves.filter(text=what).pivot("table", index="seed", values="nats").sort("seed")
-        if wide.is_empty():  # a text that is given has no others
-            wide = pl.DataFrame({table: [np.nan] for table in (MODEL, MEAN, *tables)})
-        loss = {table: wide[table].to_numpy() for table in (MODEL, MEAN, *tables)}
-        excess = loss[MEAN] - loss[MODEL]
-        found[f"loss_{name}"] = over_seeds(loss[MODEL], "nats")
-        found[f"excess_{name}"] = over_seeds(excess, "nats")
-        for table, as_named in tables.items():
-            values[f"{as_named}_{name}"] = (loss[MEAN] - loss[table]) / excess
-    values["names_over_tokens"] = values["names_facts"] - values["tokens_facts"]
-    return found | {name: over_seeds(own, "share of the loss") for name, own in values.items()}
+    for what, name in ((FACTS, "facts"), (OWN, "own")):
+        wide = curves.filter(text=what).pivot("table", index="seed", values="value").sort("seed")
+        loss = {table: wide[table].to_numpy() for table in wide.columns}
+        by_tokens, by_mean = loss[TOKENS] - loss[MODEL], loss[MEAN] - loss[MODEL]
+        shares = {
+            "names": (loss[TOKENS] - loss[BOTH]) / by_tokens,
+            "shuffled": (loss[TOKENS] - loss[SHUFFLED]) / by_tokens,
+            "alone": (loss[MEAN] - loss[ALONE]) / by_mean,
+            "tokens": (loss[MEAN] - loss[TOKENS]) / by_mean,
+            "both": (loss[MEAN] - loss[BOTH]) / by_mean,
+        }
+        costs = {"loss": loss[MODEL], "excess": by_tokens, "cost_of_mean": by_mean}
+        found |= {f"{key}_{name}": over_seeds(value, "nats") for key, value in costs.items()}
+        found |= {f"{key}_{name}": over_seeds(value, "share of the loss") for key, value in shares.items()}
+    moves = curves.filter(table=MOVES).sort("seed")["value"]
+    return found | {"moved": over_seeds(moves.to_numpy(), "share of answers")}
 
 
 def figure(measured: Measured, curves: pl.DataFrame) -> "Figure":
-    """Loss recovered by text and table: the mean over seeds with its interval, and every seed."""
+    """Loss recovered, left of what the mean everywhere costs, right of what single tokens leave; means and 95%."""
     from matplotlib.figure import Figure
 
     from oneway.report.palette import CYCLE
 
-    texts = {
-        "facts": "known facts",
-        "others": "people not\nin the table",
-        "own": "own text,\neverybody in the table",
-    }
-    texts = {name: label for name, label in texts.items() if measured[f"excess_{name}"].defined}
-    tables = {
-        "names": "names",
-        "shuffled": "names shuffled",
-        "tokens": "single tokens",
-        "both": "tokens and names",
-    }
-    drawn = Figure(figsize=(9, 4.2), layout="constrained")
-    axes = drawn.subplots()
-    for number, (tone, (table, label)) in enumerate(zip(CYCLE, tables.items(), strict=False)):
-        places = np.arange(len(texts)) + 0.2 * (number - 1.5)
-        found = [measured[f"{table}_{name}"] for name in texts]
-        means = [one.mean for one in found]
-        errors = [[one.mean - one.low for one in found], [one.high - one.mean for one in found]]
-        axes.bar(places, means, 0.18, color=tone.light, label=label)
-        axes.errorbar(places, means, errors, fmt="none", ecolor="0.2", capsize=3)
-    axes.axhline(0, color="0.4", linewidth=0.8)
-    axes.axhline(1, color="0.4", linewidth=0.8, linestyle="--")
-    axes.annotate(
-        "the MLPs themselves", (1, 1), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
-    )
-    axes.set_xticks(range(len(texts)), list(texts.values()))
-    axes.set(ylabel="loss recovered")
-    axes.set_title("Early MLPs replaced by a table", loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    texts = {"facts": "known facts", "own": "the model's own text"}
+    of_mean = {"alone": "names alone", "tokens": "single tokens", "both": "tokens and names"}
+    of_rest = {"names": "names", "shuffled": "names shuffled"}
+    drawn = Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = drawn.subplots(1, 2, width_ratios=(3, 2))
+    for axes, tables, title in (
+        (left, of_mean, "Early MLPs replaced by a table"),
+        (right, of_rest, "What names add to single tokens"),
+    ):
+        for number, (tone, (text, label)) in enumerate(zip(CYCLE, texts.items(), strict=False)):
+            found = [measured[f"{table}_{text}"] for table in tables]
+            places = np.arange(len(tables)) + 0.36 * (number - 0.5)
+            means = [one.mean for one in found]
+            axes.bar(places, means, 0.32, color=tone.light, label=label)
+            errors = [[one.mean - one.low for one in found], [one.high - one.mean for one in found]]
+            if all(one.defined for one in found):
+                axes.errorbar(places, means, errors, fmt="none", ecolor="0.2", capsize=3)
+        axes.axhline(0, color="0.4", linewidth=0.8)
+        axes.axhline(1, color="0.4", linewidth=0.8, linestyle="--")
+        axes.set_xticks(range(len(tables)), list(tables.values()))
+        axes.set_title(title, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set(ylabel="loss recovered (1: the MLPs themselves)")
+    left.legend(frameon=False, fontsize=8)
     return drawn
 
 
