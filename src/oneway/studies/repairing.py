@@ -31,7 +31,8 @@ from oneway.report import Run, write_page
 from oneway.runs.directory import RunDirectory, new_run_id
 from oneway.training.fine_tuning import FineTuning, fine_tune
 
-TRAINING, CHECKPOINT, STATES, OTHER = "training.jsonl", "checkpoint", "fine-tuning", "other_text.parquet"
+TRAINING, CHECKPOINT, STATES = "training.jsonl", "checkpoint", "fine-tuning"
+OTHER, MEASURED = "other_text.parquet", "measured.parquet"
 LOST = 0.02  # a share of forward recall, or of the loss of other text, that may be lost
 SOURCE = "the repaired model against the model before, fact by fact"
 
@@ -86,11 +87,13 @@ OTHERS = (
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What was made and measured: the checkpoint's folder, the comparison of the facts, and the record."""
+    """What was made and measured: the checkpoint's folder, the comparison of the facts, the record, and every share
+    and difference by name (`reverse_before`, `unseen_reverse_gain`, …)."""
 
     checkpoint: Path
     comparison: Comparison
     record: RunRecord
+    measured: Measured
 
     def to_frame(self) -> pl.DataFrame:
         """Every fact with its classes before and after and its change."""
@@ -166,18 +169,24 @@ class Prepared:
             checkpoints={f"before/{name}": digest for name, digest in self.checkpoint.hashes.items()}
             | {f"after/{name}": digest for name, digest in repaired.hashes.items()},
             notes=[*self.checkpoint.notes, *written["notes"]],
+            tables={"measured": MEASURED},
             wall_seconds=round(time.monotonic() - started, 1),
         )
         runs = [Run(record=record), *(Run(record=c.record, rows=c.rows) for c in compared.values())]
         runs += [Run(record=side["taught"].record, rows=side["taught"].rows) for side in (before, after)]
         write_page(runs, folder / "report.html")
+        rows = [{"quantity": name, **estimate.to_dict()} for name, estimate in measured.items()]
+        RunDirectory(folder).write_parquet(MEASURED, pl.DataFrame(rows))
         RunDirectory(folder).write_record(record)
-        return Repaired(out, compared["taught"], record)
+        return Repaired(out, compared["taught"], record, measured)
 
     def read(self, folder: Path) -> Repaired:
         """This very repair, finished, from its folder. Raises RunError and ValueError where a file is broken."""
         sides = (AuditResult.load(folder / "taught" / when, self.table) for when in ("before", "after"))
-        return Repaired(folder / CHECKPOINT, compare(*sides), RunDirectory(folder).read_record())
+        run = RunDirectory(folder)
+        rows = run.read_table(MEASURED).iter_rows(named=True)
+        measured = {row.pop("quantity"): Estimate.from_dict(row) for row in rows}
+        return Repaired(folder / CHECKPOINT, compare(*sides), run.read_record(), measured)
 
     def _tables(self) -> dict[str, FactTable]:
         """The facts in the phrasings that are taught, and in others."""
