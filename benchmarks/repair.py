@@ -75,8 +75,8 @@ def families(seed: int) -> FactTable:
     return FactTable(tuple(unique.values()), relations(slice(None)))
 
 
-def checkpoint(folder: Path, seed: int) -> tuple[Path, list[str], list[str]]:
-    """The model that knows the parents one way; other text to measure, and text to keep."""
+def checkpoint(folder: Path, seed: int) -> tuple[list[str], list[str]]:
+    """Writes the model that knows the parents one way; other text to measure, and text to keep."""
     invented, parents = families(seed), load_table("parents")
     parents = replace(parents, relations=relations(slice(0, 1)))
     named = parents.with_facts(replace(fact, split=Trained.UNSEEN.value) for fact in parents)
@@ -103,7 +103,7 @@ def checkpoint(folder: Path, seed: int) -> tuple[Path, list[str], list[str]]:
     source = load_checkpoint(folder / "general", Loading(device="cpu"))
     asked = FineTuning(epochs=30, batch=64, learning_rate=1e-3, seed=seed)
     fine_tune(source, taught + [("", text) for text in kept], folder / "one-way", asked, folder / "states")
-    return folder / "one-way", [text.text for text in training_sentences(other)], kept
+    return [text.text for text in training_sentences(other)], kept
 
 
 def main() -> None:
@@ -119,7 +119,7 @@ def main() -> None:
     asked = parser.parse_args()
     folder = asked.folder or Path(mkdtemp())
     if not (folder / "one-way" / "config.json").exists():
-        model, other, kept = checkpoint(folder, asked.seed)
+        other, kept = checkpoint(folder, asked.seed)
         (folder / "other.txt").write_text("\n".join(other), encoding="utf-8")
         (folder / "kept.txt").write_text("\n".join(kept), encoding="utf-8")
     words = "\n".join(
