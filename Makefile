@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LENS := .venv-transformer-lens
+TOOLS := .venv-fine-tuning-tools
 
 DYNAMICS := reversal-grid retrieve-then-reverse weights one-layer in-context orthogonality gradients chain \
 	related-tokens bilinear reversal
 
-.PHONY: demo test check studies bench fuzz features transformer-lens wheel clean
+.PHONY: demo test check studies bench fuzz features fine-tuning-tools transformer-lens wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/oneway demo
@@ -47,6 +48,17 @@ $(LENS)/.installed: pyproject.toml
 	$(LENS)/bin/python -m pip install --quiet 'transformer-lens>=4.3' 'pytest>=8.3' 'beartype>=0.20' --editable .
 	touch $@
 
+# What `augment` writes, read by the tools that it is written for.
+fine-tuning-tools: $(TOOLS)/.installed
+	OMP_NUM_THREADS=1 $(TOOLS)/bin/python -m pytest -o filterwarnings=default tests/fine_tuning_tools
+
+$(TOOLS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet torch==2.13.0
+	$(TOOLS)/bin/python -m pip install --quiet --constraint constraints.txt 'trl>=1.16,<2' 'datasets>=5.2' 'pytest>=8.3' 'beartype>=0.20' \
+		'accelerate>=1.10' --editable .
+	touch $@
+
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build --wheel
 
@@ -62,4 +74,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LENS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LENS) $(TOOLS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,10 +14,9 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from oneway.evidence import Claim, Estimate, Measured, RunRecord, over_pairs, sha256
+from oneway.evidence import Claim, Estimate, Measured, RunRecord, over_facts, over_pairs, sha256
 from oneway.evidence.record import code_version, fingerprint
 from oneway.facts import FactTable, Relation
 from oneway.models.checkpoint import Checkpoint, Loading, Source, load_checkpoint
@@ -25,6 +24,7 @@ from oneway.recall.asking import AuditConfig
 from oneway.recall.audit import prepare
 from oneway.recall.compare import Comparison, compare
 from oneway.recall.result import AuditResult
+from oneway.recall.rows import DIRECTIONS
 from oneway.recall.text_loss import text_loss, tokens_of
 from oneway.remedies import Augmentation, augment, planned
 from oneway.report import Run, write_page
@@ -57,7 +57,7 @@ def _claim(id: str, text: str, name: str, least: float, unit: str) -> Claim:
         control=lambda m: m[name].n > 1,
         supports=lambda m: m[name].low > least,
         refutes=lambda m: m[name].high < least,
-        reads=(name,),
+        reads=tuple(name.replace("gain", when) for when in ("gain", "before", "after")),
     )
 
 
@@ -269,26 +269,21 @@ def measure(
     """Differences of the same facts and texts: after less before, so that a gain is positive."""
     found: dict[str, Estimate] = {}
     for name, comparison in compared.items():
-        for entry in comparison.summary:
-            if "difference" in entry and not entry.get("relation") and not entry.get("split"):
-                beginning = "" if name == "taught" else f"{name}_"
-                key = f"{beginning}{entry['direction']}"
-                found[f"{key}_gain"] = Estimate.from_dict(entry["difference"])
-                for when in ("before", "after"):
-                    share = float(entry[when])
-                    found[f"{key}_{when}"] = Estimate(share, share, share, int(entry["facts"]), "probability")
-    for missing in (
-        "forward_gain",
-        "reverse_gain",
-        *(["unseen_reverse_gain"] if "unseen" in compared else []),
-    ):
-        found.setdefault(missing, Estimate(np.nan, -np.inf, np.inf, 0, "probability"))
+        for direction in DIRECTIONS:
+            key = direction if name == "taught" else f"{name}_{direction}"
+            columns = [f"{direction}_right_{when}" for when in ("before", "after")]
+            first, second = comparison.rows.drop_nulls(columns).select(columns)
+            found[f"{key}_gain"] = over_pairs(first.to_numpy(), second.to_numpy(), "probability")
+            found[f"{key}_before"] = over_facts(first.to_numpy(), "probability")
+            found[f"{key}_after"] = over_facts(second.to_numpy(), "probability")
     if before is not None and after is not None:
         first, second = (rows["nats"].to_numpy() / rows["tokens"].to_numpy() for rows in (before, after))
         weights = before["tokens"].to_numpy() / before["tokens"].mean()
         level = float((first * weights).mean())
         gain = over_pairs(second * weights / level, first * weights / level, "share of the loss before")
         found["other_text_gain"] = gain
+        found["other_text_before"] = over_facts(first * weights, "nats per token")
+        found["other_text_after"] = over_facts(second * weights, "nats per token")
     return found
 
 
