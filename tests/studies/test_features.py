@@ -193,6 +193,9 @@ def test_a_tiny_run_has_estimates_a_figure_and_the_same_numbers_again(tmp_path, 
     drawn = curves.filter(part="widths")["latents"].unique().sort().to_list()
     assert drawn == [8, 64]
     assert len(STUDY.figure(measured, curves).axes) == 4
+    seeds = STUDY.tables(measured, curves)["seeds"]
+    assert seeds["seed"].to_list() == [0, 1]
+    assert {"recall", "moved", "sport auc", "entity moved own", "recovered"} <= set(seeds.columns)
     assert len(STUDY.judge(measured)) == len(STUDY.claims)
 
 

@@ -69,7 +69,7 @@ def standard() -> Config:
     """Ten seeds, three times as many athletes, 6 layers."""
     return Config(
         world=World(athletes=600, first_names=40, surnames=80, layers=6, steps=700, roll_steps=300, rows=32),
-        dictionaries=Dictionaries(latents=512, widths=(64, 256, 1024), steps=500, batches=150, ablated=16),
+        dictionaries=Dictionaries(latents=512, widths=(64, 256, 1024), steps=350, batches=100, ablated=16),
         planted=Planted(people=120, first_names=20, surnames=30, latents_per_direction=(0.5, 1.0, 2.0, 4.0)),
         seeds=tuple(range(40, 50)),
     )

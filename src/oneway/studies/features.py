@@ -326,6 +326,13 @@ def sharpest(by_layer: np.ndarray) -> np.ndarray:
     return np.divide(steps, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 
+def by_seed(measured: Measured, curves: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """One row a seed: what its model knows and where, and every quantity of the dictionary of its middle layer."""
+    middle = curves.filter(part="layers", site=_middle(curves), dictionary="trained")
+    rows = pl.concat([curves.filter(part="model"), middle])
+    return {"seeds": rows.pivot("quantity", index="seed", values="value").sort("seed")}
+
+
 def _middle(curves: pl.DataFrame) -> str:
     layers = curves.filter(pl.col("part") == "mlp")["site"].unique().to_list()
     (middle,) = layers
@@ -448,4 +455,5 @@ STUDY = Study(
     figure=figure,
     recipes={"quick": quick, "standard": standard},
     check=check,
+    tables=by_seed,
 )
