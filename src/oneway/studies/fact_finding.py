@@ -58,10 +58,7 @@ def quick() -> Config:
 
 
 def standard() -> Config:
-    """Five seeds of a model twice as deep as the default one, intervals over seeds.
-
-    What is looked up grows more evenly through 16 layers than through 8, as in the posts' model of 32; see LOG.md.
-    """
+    """Five seeds of a model twice as deep as the default one, intervals over seeds: what that changes is in LOG.md."""
     return Config(world=World(layers=16), seeds=tuple(range(5)), sizes={"entities": 48})
 
 
