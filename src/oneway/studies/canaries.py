@@ -71,8 +71,8 @@ def quick() -> Config:
 
 
 def standard() -> Config:
-    """Ten seeds, five times as much ordinary text, a wider model."""
-    return Config(text=TextOf(ordinary=60_000), reader=Reader(width=128), seeds=tuple(range(40, 50)))
+    """Ten seeds, twice as much ordinary text, a wider model."""
+    return Config(text=TextOf(ordinary=24_000), reader=Reader(width=96), seeds=tuple(range(40, 50)))
 
 
 CLAIMS = (

@@ -74,7 +74,7 @@ def standard() -> Config:
     return Config(
         exceptions=(0.05, 0.1, 0.25, 0.5),
         agreement=(0.5, 0.75, 0.9, 1.0),
-        offered=(1.0, 1.4, 1.6, 1.8, 2.0, 2.2, 2.4, 2.6, 3.0),
+        offered=(1.4, 1.8, 2.0, 2.2, 2.4, 2.6, 3.0),
         seeds=tuple(range(40, 50)),
     )
 
