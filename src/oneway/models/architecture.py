@@ -6,6 +6,7 @@ from typing import Literal
 Block = Literal["sequential", "parallel"]
 Positions = Literal["learned", "rotary", "none"]
 Embeddings = Literal["learned", "frozen", "both_ends_frozen"]
+Attention = Literal["causal", "full"]
 
 # The weights that stay at their start.
 FROZEN: dict[Embeddings, frozenset[str]] = {
@@ -24,7 +25,8 @@ class Architecture:
     transpose. `embeddings` of tokens and positions: trained; frozen at their start, while an untied
     unembedding still trains; or "both_ends_frozen", the unembedding too. `ov`:
     values and outputs as two factors per head, or merged into one d_model × d_model matrix per head, which
-    has no Hugging Face form. `init_std`: standard deviation of the initial matrices; those that write to
+    has no Hugging Face form. `attention`: every position sees those before it and itself, or all (no Hugging
+    Face form either). `init_std`: standard deviation of the initial matrices; those that write to
     the residual stream are divided by √(2 · layers).
     """
 
@@ -39,6 +41,7 @@ class Architecture:
     unembedding: Literal["tied", "untied"] = "tied"
     embeddings: Embeddings = "learned"
     ov: Literal["factorised", "merged"] = "factorised"
+    attention: Attention = "causal"
     activation: Literal["gelu", "gelu_tanh"] = "gelu_tanh"
     init_std: float = 0.02
     norm_epsilon: float = 1e-5

@@ -143,6 +143,10 @@ def to_hugging_face(weights: Weights, a: Architecture, seed_index: int = 0) -> P
     rotary positions become GPT-NeoX. Raises ValueError, with the reason, where no standard architecture
     computes the same function: merged OV, and parallel blocks without rotary positions.
     """
+    if a.attention == "full":
+        raise ValueError(
+            "full attention has no Hugging Face form: these families look at earlier tokens only"
+        )
     if a.ov == "merged":
         raise ValueError("a merged OV has no Hugging Face form: its rank may exceed the head width")
     single = {name: value[seed_index].detach().cpu().float() for name, value in weights.items()}

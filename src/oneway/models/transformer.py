@@ -211,15 +211,15 @@ def _attention(
 ) -> Float[Tensor, "seed batch pos d_model"]:
     seeds, batch, pos, _ = shape
     keys = kv.k.shape[2]
-    unseen = (
-        torch.ones(pos, keys, dtype=torch.bool, device=q.device).triu(keys - pos + 1) if pos > 1 else None
-    )
+    unseen = None
+    if pos > 1 and a.attention == "causal":
+        unseen = torch.ones(pos, keys, dtype=torch.bool, device=q.device).triu(keys - pos + 1)
     if keys <= FEW_KEYS:
         mixed = _mixed_key_by_key(q, kv, unseen, drop)
     elif drop is None:
         mask = None if unseen is None or pos == keys else ~unseen
         mixed = functional.scaled_dot_product_attention(
-            q, kv.k, kv.v, attn_mask=mask, is_causal=pos == keys and pos > 1
+            q, kv.k, kv.v, attn_mask=mask, is_causal=unseen is not None and pos == keys
         )
     else:
         scores = q @ kv.k.transpose(-2, -1) / math.sqrt(a.head_width)
@@ -289,15 +289,17 @@ def unembed(
     return (normed @ unembedding).unsqueeze(0)
 
 
-def residual(weights: Weights, tokens: Int[Tensor, "seed batch pos"], a: Architecture) -> Tensor:
+def residual(
+    weights: Weights, tokens: Int[Tensor, "seed batch pos"], a: Architecture, drop: Drop | None = None
+) -> Tensor:
     """The residual stream after the last block at every position: [seed batch pos d_model].
 
     Raises ValueError where the tokens are longer than the context.
     """
     _check_length(tokens, a)
-    resid = embed(weights, tokens, a)
+    resid = embed(weights, tokens, a, drop)
     for layer in range(a.layers):
-        resid, _ = block(block_weights(weights, layer), resid, a)
+        resid, _ = block(block_weights(weights, layer), resid, a, drop=drop)
     return resid
 
 

@@ -24,6 +24,8 @@ STUDIES = {
     "recovered": "oneway.studies.recovered",
     "related-tokens": "oneway.studies.related_tokens",
     "retrieve-then-reverse": "oneway.studies.retrieve_then_reverse",
+    "remedies": "oneway.studies.remedies",
+    "remedy-sensitivity": "oneway.studies.remedy_sensitivity",
     "reversal": "oneway.studies.reversal",
     "reversal-grid": "oneway.studies.reversal_grid",
     "rules-of-thumb": "oneway.studies.rules_of_thumb",

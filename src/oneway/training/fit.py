@@ -45,7 +45,7 @@ Objective = Callable[[Weights, Any, Batch], Float[Tensor, " seed"]]  # of the ar
 
 def next_token_loss(weights: Weights, a: Architecture, batch: Batch) -> Float[Tensor, " seed"]:
     """Weighted mean of −ln p(target) at the batch's positions, per seed, in nats."""
-    resid = residual(weights, batch.tokens, a)
+    resid = residual(weights, batch.tokens, a, batch.drop)
     flat = resid.reshape(resid.shape[0], -1, a.width)
     index = batch.positions.unsqueeze(-1).expand(-1, -1, a.width)
     return _cross_entropy(unembed(weights, flat.gather(1, index), a), batch)
