@@ -119,6 +119,8 @@ REMEDIES: Mapping[str, Remedy] = {
     ),
     "masked diffusion": Remedy(
         id="R12", what="as R5 with 1/t weights, answers unmasked the surest word first",
-        source="LLaDA and its theory (arXiv 2602.02133)", objective="diffusion", answering="both sides",
+        source="LLaDA and its theory (arXiv 2602.02133)",
+        deviation="whole answers are masked, and what was filled in stays",
+        objective="diffusion", answering="both sides",
     ),
 }  # fmt: skip
