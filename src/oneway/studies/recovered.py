@@ -11,9 +11,9 @@ these layers, to be measured: in others facts are not looked up by early MLPs. A
 about athletes that the model completes rightly (every token of the answer likelier than one half), and their athletes
 are the names of the table; *own text* is what the model was taught with, and there the table holds everybody of the
 world. Losses are on the answers, as in training. A small model that is taught sports alone is grown (see
-`oneway.studies.small_model`), by the recipe `default-model` the default model. With `--model`, `--facts` and `--text` it is any
-checkpoint, the names of the facts that it knows, and all tokens of the text; each seed is then a part of the sentences
-and of the text.
+`oneway.studies.small_model`), by the recipe `default-model` the default model. With `--model`, `--facts` and `--text`
+it is any checkpoint, the names of the facts that it knows, and all tokens of the text; each seed is then a part of the
+sentences and of the text.
 
 Source: Nanda, Rajamanoharan, Kramár, Shah 2023, Fact Finding, post 1, a footnote. Deviations: the table of single
 tokens is ours, and so are the controls. Without it even a model whose facts are written into neurons recovers nothing,
