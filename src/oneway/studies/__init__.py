@@ -12,6 +12,7 @@ STUDIES = {
     "chain": "oneway.studies.chain",
     "compiled": "oneway.studies.compiled",
     "default-model": "oneway.studies.default_model",
+    "entries": "oneway.studies.entries",
     "fact-finding": "oneway.studies.fact_finding",
     "features": "oneway.studies.features",
     "gradients": "oneway.studies.gradients",
