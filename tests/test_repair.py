@@ -1,5 +1,6 @@
 """`oneway repair` as a process: what it makes, that it resumes to the same weights, what it refuses."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -15,15 +16,30 @@ FACTS = ["--facts", str(EXAMPLES / "company.csv"), "--relations", str(EXAMPLES /
 SMALL = ["--layers", "1", "--width", "32", "--heads", "2", "--steps", "60"]
 CALL = ["repair", "--model", "model", *FACTS, "--remedy", "both-directions", "--epochs", "60", "--batch", "8"]
 CALL += ["--learning-rate", "0.005"]
+# The command, but that its training asks for more memory than there can be at step 300.
+GREEDY = """
+import sys, torch
+from oneway.cli import main
+from oneway.training.fine_tuning import Trainer
+step = Trainer.training_step
+def greedy(trainer, *given):
+    if trainer.state.global_step == 300:
+        torch.empty(1 << 50, dtype=torch.uint8)
+    return step(trainer, *given)
+Trainer.training_step = greedy
+main()
+"""
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "oneway.cli", *arguments]
+def start(
+    *arguments: str, cwd: Path, program: tuple[str, ...] = ("-m", "oneway.cli")
+) -> subprocess.Popen[str]:
+    command = [sys.executable, *program, *arguments]
     return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def done(*arguments: str, cwd: Path) -> tuple[int, str, str]:
-    process = start(*arguments, cwd=cwd)
+def done(*arguments: str, cwd: Path, program: tuple[str, ...] = ("-m", "oneway.cli")) -> tuple[int, str, str]:
+    process = start(*arguments, cwd=cwd, program=program)
     out, said = process.communicate(timeout=300)
     assert "Traceback" not in said
     return process.returncode, out, said
@@ -85,6 +101,33 @@ def test_killed_while_it_teaches_it_ends_with_the_same_weights(folder: Path, rep
     assert weights[0].read_bytes() == weights[1].read_bytes()
     again = json.loads(out)
     assert [claim["measured"] for claim in again["claims"]] == [c["measured"] for c in repaired["claims"]]
+
+
+@pytest.mark.slow
+def test_out_of_memory_it_says_what_to_do_and_the_same_command_goes_on(folder: Path, repaired: dict) -> None:
+    def hashes() -> dict[str, str]:
+        files = (path for path in (folder / "model").rglob("*") if path.is_file())
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    source = hashes()
+    code, _, said = done(*CALL, "--out", "full", cwd=folder, program=("-c", GREEDY))
+    said = " ".join(said.split())
+    assert code == 1
+    assert "teaching 8 texts at once does not fit in the memory of cpu" in said
+    assert "--batch" in said
+    assert "--method lora" in said
+    assert "the same command continues there" in said
+    assert [state.parent.name for state in (folder / "full").glob("fine-tuning/*/whole.json")] == [
+        "checkpoint-200"
+    ]
+    assert not (folder / "full" / "checkpoint").exists()
+    assert hashes() == source
+    code, out, said = done(*CALL, "--out", "full", "--json", cwd=folder)
+    assert code == 0, said
+    weights = [folder / name / "checkpoint" / "model.safetensors" for name in ("whole", "full")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert [c["measured"] for c in json.loads(out)["claims"]] == [c["measured"] for c in repaired["claims"]]
+    assert hashes() == source
 
 
 @pytest.mark.parametrize(

@@ -353,7 +353,8 @@ def augment(
     table = read_table(facts, relations)
     from oneway.api import augment as write
 
-    found = write(table, out, remedy=remedy, audit=audit, model=model, form=form, seed=seed, segment=segment)
+    options: dict[str, Any] = {"form": form, "split": split, "seed": seed, "segment": segment}
+    found = write(table, out, remedy=remedy, audit=audit, model=model, **options)
     if as_json:
         print_json(found.to_dict())
         return

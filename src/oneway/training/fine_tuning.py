@@ -3,8 +3,8 @@
 import json
 import math
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -100,8 +100,8 @@ def fine_tune(
     """
     lessons = lessons_of(checkpoint.tokenizer, examples, checkpoint.positions)
     torch.manual_seed(asked.seed)  # LoRA's first weights
-    model = _prepared(checkpoint.model, asked)
-    with progress("fine-tuning") as advance, quietly():
+    with _memory_named(checkpoint.model.device, asked), progress("fine-tuning") as advance, quietly():
+        model = _prepared(checkpoint.model, asked)
         trainer = _Trainer(
             model=model,
             args=_arguments(asked, workspace, checkpoint.model.device.type == "cpu"),
@@ -110,13 +110,7 @@ def fine_tune(
             callbacks=[_Watch(advance)],
         )
         trainer.pop_callback(_printing())
-        try:
-            trainer.train(resume_from_checkpoint=_last_state(workspace))
-        except torch.OutOfMemoryError as error:
-            raise MemoryError(
-                f"a batch of {asked.batch} texts does not fit in the memory of {model.device}: give a smaller batch, "
-                "or teach low-rank updates (lora)"
-            ) from error
+        trainer.train(resume_from_checkpoint=_last_state(workspace))
     losses = [
         {"step": float(row["step"]), "loss": float(row["loss"])}
         for row in trainer.state.log_history
@@ -138,6 +132,21 @@ def batch_of(lessons: Sequence[Lesson], loss: str) -> dict[str, Tensor]:
         labels[row, first:size] = tokens[row, first:size]
         mask[row, :size] = 1
     return {"input_ids": tokens, "labels": labels, "attention_mask": mask}
+
+
+@contextmanager
+def _memory_named(device: torch.device, asked: FineTuning) -> Iterator[None]:
+    """Whatever says that memory is full, as a MemoryError: torch has a class of error for a GPU's, not for a CPU's."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not known and "can't allocate memory" not in str(error):
+            raise
+        raise MemoryError(
+            f"teaching {asked.batch} texts at once does not fit in the memory of {device}: make room, or in another "
+            "folder give a smaller batch (--batch) or teach low-rank updates (--method lora)"
+        ) from error
 
 
 class _Trainer(Trainer):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, Trainer
 
 from oneway.models.checkpoint import Loading, load_checkpoint
 from oneway.models.tokens import word_tokenizer
@@ -116,6 +116,26 @@ def test_a_loss_that_is_no_number_stops_the_training(folder, tmp_path):
     asked = FineTuning(epochs=40, batch=3, learning_rate=1e30)
     with pytest.raises(FloatingPointError, match="give a lower learning rate"):
         fine_tune(loaded(folder), EXAMPLES, tmp_path / "out", asked, tmp_path / "states")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), MemoryError, "give a smaller batch"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError, "give a smaller batch"),
+        (MemoryError(), MemoryError, "give a smaller batch"),
+        (RuntimeError("mat1 and mat2 shapes"), RuntimeError, "mat1 and mat2"),
+    ],
+    ids=["gpu", "cpu", "python", "other"],
+)
+def test_memory_that_is_full_is_said_with_what_to_do(folder, tmp_path, monkeypatch, error, raised, said):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(Trainer, "training_step", refuse)
+    with pytest.raises(raised, match=said):
+        fine_tune(loaded(folder), EXAMPLES, tmp_path / "out", FineTuning(), tmp_path / "states")
     assert not (tmp_path / "out").exists()
 
 
