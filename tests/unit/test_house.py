@@ -106,6 +106,11 @@ def test_importing_oneway_and_asking_for_help_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_audits_are_compared_and_read_without_torch():
+    program = "import sys, oneway.recall.compare, oneway.recall.rows\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_no_file_is_too_long_for_one_reader():
     long = {
         p.name: n

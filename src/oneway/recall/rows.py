@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from oneway.facts import Direction, FactTable
-from oneway.recall.alike import Alike
-from oneway.recall.asking import Ask
-from oneway.recall.scorer import Scores
+
+if TYPE_CHECKING:  # they import torch, which reading an audit does not need
+    from oneway.recall.alike import Alike
+    from oneway.recall.asking import Ask
+    from oneway.recall.scorer import Scores
 
 DIRECTIONS = tuple(direction.value for direction in Direction)
 CLASSES = ("both_ways", "forward_only", "reverse_only", "in_context_only", "neither")
@@ -52,7 +54,7 @@ def schema(table: FactTable) -> dict[str, pl.DataType | type[pl.DataType]]:
 
 
 def rows_of(
-    ask: Ask, scores: Scores, table: FactTable, order: Sequence[int], alike: Alike | None = None
+    ask: "Ask", scores: "Scores", table: FactTable, order: Sequence[int], alike: "Alike | None" = None
 ) -> Iterator[dict[str, Any]]:
     """The rows of one scored ask. `order[question.fact_index]` is the fact's place in the table.
 
