@@ -13,35 +13,36 @@ IDENTITY = "identity"
 GROUPS = (Trained.FORWARD_ONLY, Trained.REVERSE_ONLY, Trained.BOTH_WAYS)
 
 
-def _words(text: str) -> tuple[str, ...]:
+def word_list(text: str) -> tuple[str, ...]:
+    """The words of a text."""
     return tuple(text.split())
 
 
-FIRST_NAMES = _words(
+FIRST_NAMES = word_list(
     "Adele Alban Bertram Blanche Casper Clarice Conrad Cora Daphne Desmond Edith Elmer Estelle Felix Flora "
     "Gideon Greta Hector Hilda Imogen Jasper Josephine Lavinia Leopold Lionel Mabel Magnus Mirabel Nestor "
     "Odette Orson Ottilie Percival Quentin Rosalind Rupert Sybil Thaddeus Ursula Winifred"
 )
-SURNAMES = _words(
+SURNAMES = word_list(
     "Abernathy Arkwright Barrington Bellweather Blackwood Brambleton Carmody Coldwell Crowhurst Dunmore "
     "Eastlake Ellery Fairbairn Farthing Gladwyn Greenhalgh Hallowell Harkness Holloway Inglewood Kettering "
     "Langford Larkspur Merriman Nightingale Oakhurst Pemberton Penhallow Quillfeather Ravenscroft Rookwood "
     "Silverton Stanhope Thistlewood Underhill Vantongeren Wetherby Whitlock Winterbourne Yarrow"
 )
-TRAITS = _words(
+TRAITS = word_list(
     "retired youngest restless cheerful blind forgotten generous secret stubborn patient honorary travelling "
     "left-handed reluctant sleepless last tireless gentle exiled absent-minded"
 )
-ROLES = _words(
+ROLES = word_list(
     "architect astronomer baker cartographer clockmaker composer curator diver drummer gardener glassblower "
     "harpist inventor keeper librarian painter photographer pilot sculptor translator"
 )
-ADJECTIVES = _words(
+ADJECTIVES = word_list(
     "Amber Azure Broken Burning Copper Crimson Crooked Distant Drowned Emerald Floating Frozen Golden Hidden "
     "Hollow Ivory Lonely Marble Midnight Paper Rusty Sapphire Scarlet Sleeping Sunken Twisted Velvet "
     "Whispering Wooden Yellow"
 )
-PLACES = _words(
+PLACES = word_list(
     "Abbey Archive Bell Bridge Canal Castle Cathedral Comet Desert Ferry Forest Fountain Garden Glacier Harbour "
     "Island Lantern Lighthouse Market Meadow Mill Observatory Orchard Palace River Station Theatre Tower "
     "Valley Volcano"
@@ -170,8 +171,8 @@ def identities(per_group: int = 30, *, seed: int, phrasings: int = 30) -> Identi
         )
     rng = np.random.default_rng(seed)
     count = len(GROUPS) * per_group
-    names = _pairs(FIRST_NAMES, SURNAMES, count, rng)
-    places = _pairs(ADJECTIVES, PLACES, count, rng)
+    names = different_pairs(FIRST_NAMES, SURNAMES, count, rng)
+    places = different_pairs(ADJECTIVES, PLACES, count, rng)
     traits, roles = _shared(TRAITS, count, rng), _shared(ROLES, count, rng)
     facts = tuple(
         Fact(name, IDENTITY, f"the {trait} {role} of the {place}", split=GROUPS[i // per_group].value)
@@ -196,7 +197,7 @@ def _relation(forward: tuple[str, ...], reverse: tuple[str, ...]) -> Relation:
     return Relation(name=IDENTITY, forward=forward, reverse=reverse, one_to_one=True)
 
 
-def _pairs(
+def different_pairs(
     firsts: tuple[str, ...], seconds: tuple[str, ...], count: int, rng: np.random.Generator
 ) -> list[str]:
     """Different pairs of words in random order; every word that occurs does so in at least two of them."""

@@ -9,14 +9,16 @@ Row = dict[str, Any]
 Piece = TypeVar("Piece")
 
 
-def rows_of(work: Callable[[Piece], list[Row]], pieces: Sequence[Piece], title: str) -> list[Row]:
-    """The rows of all pieces, in the order in which they end; `work` is a function of a module."""
+def rows_of(
+    work: Callable[[Piece], list[Row]], pieces: Sequence[Piece], title: str, most: int | None = None
+) -> list[Row]:
+    """The rows of all pieces, in the order in which they end; `work` is a function of a module, `most` at a time."""
     from oneway.report.progress import progress
     from oneway.runs.workers import side_by_side
 
     rows = list[Row]()
     with progress(title) as advance:
-        for done, (_, found) in enumerate(side_by_side(work, pieces)):
+        for done, (_, found) in enumerate(side_by_side(work, pieces, most=most)):
             rows += found
             advance(done + 1, len(pieces))
     return rows
