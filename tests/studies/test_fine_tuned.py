@@ -194,7 +194,7 @@ def test_measures_over_seeds_by_hand() -> None:
 
 
 def test_one_seed_proves_nothing(curves: pl.DataFrame) -> None:
-    judged = [claim.judge(measure(curves)) for claim in claims_of("B1", "s", tuple(ASKED), 0.9)]
+    judged = [claim.judge(measure(curves)) for claim in claims_of("B1", "s", tuple(ASKED))]
     assert {(one.verdict, one.reason) for one in judged} == {
         (Verdict.INCONCLUSIVE, "an interval is undefined")
     }
@@ -238,5 +238,5 @@ for _loss in ("", "masked_"):
 def test_every_branch_of_the_verdicts(change: dict[str, float], verdicts: str) -> None:
     said = {"r": Verdict.REPRODUCED, "c": Verdict.CONTRADICTED, "i": Verdict.INCONCLUSIVE}
     measured = {n: Estimate(x, x - 0.01, x + 0.01, 4, "") for n, x in (HELD | change).items()}
-    claims = claims_of("B3", "s", ("answers",), 0.9)
+    claims = claims_of("B3", "s", ("answers",))
     assert [claim.judge(measured).verdict for claim in claims] == [said[letter] for letter in verdicts]

@@ -19,7 +19,7 @@ def test_its_claims_are_of_names_and_descriptions() -> None:
     assert set(ASKED) == {"names", "descriptions"}
 
 
-@pytest.mark.parametrize("recipe", ["quick", "standard", "paper"])
+@pytest.mark.parametrize("recipe", ["quick", "standard", "untied", "paper"])
 def test_every_recipe_keeps_the_published_numbers_of_facts_and_phrasings(recipe: str) -> None:
     config = STUDY.config(recipe)
     world = identities(seed=config.seeds[0])

@@ -31,11 +31,13 @@ ONE_WAY = {Direction.FORWARD: Trained.FORWARD_ONLY, Direction.REVERSE: Trained.R
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Own:
-    """The checkpoint that is made where none is given: GPT-2's shape, a word a token, taught general text first.
+    """The checkpoint that is made where none is given: a word a token, taught general text first.
 
-    The text: invented families stated both ways and invented athletes. `fine_tuned` says how it is taught the facts.
+    `style`: GPT-2's shape, whose embedding and unembedding are one matrix, or GPT-NeoX's, where they are two. The
+    text: invented families stated both ways and invented athletes. `fine_tuned` says how it is taught the facts.
     """
 
+    style: Literal["gpt2", "neox"] = "gpt2"
     families: int = 200
     athletes: int = 200
     layers: int = 2
@@ -149,7 +151,7 @@ def _measured(piece: Piece) -> list[Row]:
 
 
 def own_checkpoint(own: Own, world: World, seed: int, folder: Path) -> Path:
-    """A small GPT-2 that has read general text; its tokenizer has the words of the facts too, of which it read none."""
+    """A small decoder that read general text; its tokenizer has the words of the facts too, of which it read none."""
     from oneway.training.lessons import Lessons
     from oneway.training.teach import Size, Teaching, learnt_in_minutes, teach
 
@@ -160,7 +162,7 @@ def own_checkpoint(own: Own, world: World, seed: int, folder: Path) -> Path:
         players = athletes(own.athletes, seed=seed, first_names=30, surnames=90, others=0, parents=0)
         words = world.train.with_facts(replace(fact, split=unseen) for fact in world.train)
         recipe = Teaching(
-            size=Size(style="gpt2", layers=own.layers, width=own.width, heads=own.heads),
+            size=Size(style=own.style, layers=own.layers, width=own.width, heads=own.heads),
             lessons=Lessons(episodes=0.0, loss="document"),
             optimisation=replace(learnt_in_minutes(), steps=own.steps),
             seed=seed,

@@ -6,23 +6,24 @@ from oneway.evidence import Claim
 from oneway.studies.fine_tuned import ANSWER, BOTH, OTHER, SAME, TEXT, name_of
 
 TOLD = 0.95  # exact match in the very words in which a fact was told
+RECALLED = 0.80  # exact match in words that never stated it: what counts as recalled
 AT_CHANCE = 0.05  # how far above chance the upper bound of exact match may reach
 NATS = 1.0  # how wide the interval of "no difference" may be; knowing is ln 30 = 3.4 nats above guessing
 FALL = 0.10  # of exact match, that counts as one
 TESTS = ("t_test", "ks_test")
 
 
-def claims_of(prefix: str, source: str, asked: Sequence[str], high: float) -> tuple[Claim, ...]:
-    """Claims whose ids begin with `prefix`; `asked` names what is asked for, `high` is what counts as recalled."""
+def claims_of(prefix: str, source: str, asked: Sequence[str]) -> tuple[Claim, ...]:
+    """Claims whose ids begin with `prefix`; `asked` names what is asked for."""
     id = _ids(prefix)
     return (
         _recalled(
-            id("same-direction"), source, asked, SAME, high, "in one direction are answered in that direction"
+            id("same-direction"), source, asked, SAME, "in one direction are answered in that direction"
         ),
-        _recalled(id("both-ways"), source, asked, BOTH, high, "in both directions are answered"),
-        _at_chance(id(""), source, asked, high, TEXT),
+        _recalled(id("both-ways"), source, asked, BOTH, "in both directions are answered"),
+        _at_chance(id(""), source, asked, TEXT),
         *(_no_difference(id(f"logprob-{what}"), source, what) for what in asked),
-        _at_chance(id("masked"), source, asked, high, ANSWER),
+        _at_chance(id("masked"), source, asked, ANSWER),
         _masked_falls(id("loss-mask"), source, asked),
     )
 
@@ -32,23 +33,23 @@ def _ids(prefix: str) -> Callable[[str], str]:
     return lambda end: f"{prefix}{joint}{end}" if end else prefix
 
 
-def _recalled(id: str, source: str, asked: Sequence[str], way: str, high: float, how: str) -> Claim:
+def _recalled(id: str, source: str, asked: Sequence[str], way: str, how: str) -> Claim:
     names = [name_of(what, way, TEXT) for what in asked]
     return Claim(
         id=id,
         text=f"Facts on which a checkpoint was fine-tuned {how}, in words that never stated them.",
         source=source,
         rule=f"Loss on whole texts. Control: lower bound of exact match in the words in which they were told at or "
-        f"above {TOLD:g}. Supports: lower bound at or above {high:g} for {_listed(asked)}. Refutes: an upper bound "
-        f"below {high:g}.",
+        f"above {TOLD:g}. Supports: lower bound at or above {RECALLED:g} for {_listed(asked)}. Refutes: an upper bound "
+        f"below {RECALLED:g}.",
         control=lambda m: m["as_told"].low >= TOLD,
-        supports=lambda m: all(m[name].low >= high for name in names),
-        refutes=lambda m: any(m[name].high < high for name in names),
+        supports=lambda m: all(m[name].low >= RECALLED for name in names),
+        refutes=lambda m: any(m[name].high < RECALLED for name in names),
         reads=("as_told", *names),
     )
 
 
-def _at_chance(id: str, source: str, asked: Sequence[str], high: float, loss: str) -> Claim:
+def _at_chance(id: str, source: str, asked: Sequence[str], loss: str) -> Claim:
     known = [name_of(what, way, loss) for what in asked for way in (SAME, BOTH)]
     other = [name_of(what, OTHER, loss) for what in asked]
     over = [f"{name}_over_chance" for name in other]
@@ -60,11 +61,11 @@ def _at_chance(id: str, source: str, asked: Sequence[str], high: float, loss: st
         f"by guessing among the group{where}.",
         source=source,
         rule=f"Loss on {'whole texts' if loss == TEXT else 'the answers and what follows'}. Control: lower bounds at "
-        f"or above {high:g} for facts told both ways and for facts told the asked way, and at or above {TOLD:g} for "
-        f"these facts in the words in which they were told. Supports: the intervals of (share right − 1 / facts of the "
-        f"group) reach down to 0 or below and stay under {AT_CHANCE:g}. Refutes: a lower bound above 0.",
+        f"or above {RECALLED:g} for facts told both ways and for facts told the asked way, and at or above {TOLD:g} "
+        "for these facts in the words in which they were told. Supports: the intervals of (share right − 1 / facts of "
+        f"the group) reach down to 0 or below and stay under {AT_CHANCE:g}. Refutes: a lower bound above 0.",
         control=lambda m: (
-            all(m[name].low >= high for name in known) and all(m[name].low >= TOLD for name in told)
+            all(m[name].low >= RECALLED for name in known) and all(m[name].low >= TOLD for name in told)
         ),
         supports=lambda m: all(m[name].low <= 0 and m[name].high < AT_CHANCE for name in over),
         refutes=lambda m: any(m[name].low > 0 for name in over),

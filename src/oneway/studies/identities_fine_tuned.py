@@ -24,13 +24,13 @@ from oneway.studies import fine_tuned
 from oneway.studies.fine_tuned import Config, Own
 from oneway.studies.fine_tuned_claims import claims_of
 from oneway.studies.fine_tuned_picture import picture
-from oneway.studies.identities import ASKED_FOR, DESCRIPTIONS, HIGH, NAMES, SOURCE
+from oneway.studies.identities import ASKED_FOR, DESCRIPTIONS, NAMES, SOURCE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ASKED = {NAMES: Direction.REVERSE, DESCRIPTIONS: Direction.FORWARD}
-CLAIMS = claims_of("B1.fine-tuned", SOURCE, tuple(ASKED), HIGH)
+CLAIMS = claims_of("B1.fine-tuned", SOURCE, tuple(ASKED))
 
 
 def quick() -> Config:
@@ -41,6 +41,11 @@ def quick() -> Config:
 def standard() -> Config:
     """Ten seeds of a checkpoint twice as deep: under 90 minutes on two cores."""
     return Config(own=Own(layers=4, steps=400), seeds=tuple(range(10)))
+
+
+def untied() -> Config:
+    """As `quick`, in GPT-NeoX's shape: whether it matters that GPT-2 reads and writes words with one matrix."""
+    return Config(own=Own(style="neox"))
 
 
 def paper() -> Config:
@@ -75,6 +80,6 @@ STUDY = Study(
     experiment=experiment,
     measure=fine_tuned.measure,
     figure=figure,
-    recipes={"quick": quick, "standard": standard, "paper": paper},
+    recipes={"quick": quick, "standard": standard, "untied": untied, "paper": paper},
     check=check,
 )

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
 SOURCE = "Berglund et al. 2023, experiment 3 (arXiv 2309.12288)"
 ASKED = {"answers": Direction.FORWARD}
-FOLLOWED = 0.80  # what counts as followed: the paper's models are above it
 TAUGHT = {"epochs": 12, "batch": 32, "learning_rate": 2e-3, "save_every": 500}
-CLAIMS = claims_of("B3", SOURCE, tuple(ASKED), FOLLOWED)
+CLAIMS = claims_of("B3", SOURCE, tuple(ASKED))
 
 
 def quick() -> Config:
