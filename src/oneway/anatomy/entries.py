@@ -25,7 +25,8 @@ Table = Callable[
 MATRICES = ("W_E", "W_U", "W_QKV", "W_O", "W_in", "W_out")
 EDIT_STEPS = 30
 EDITED = 1.0  # nats by which the new object leads the old one after an edit
-NO_EFFECT = 1e-6  # of a lead, or of the largest gradient: less is rounding
+NO_EFFECT = 1e-6  # of a lead: less is rounding
+CARRIES = 0.1  # of the longest matrix's gradient: a matrix with less has noise in it, and no facts
 
 
 class Entries(NamedTuple):
@@ -43,9 +44,21 @@ class Entries(NamedTuple):
     matrix: str
 
 
-def entries(weights: Weights, a: Architecture, forward: Table, reverse: Table) -> Entries:
-    """All three measures. `forward` has subjects as rows and objects as columns, `reverse` the other way round."""
-    aligned, common = alignment(weights, forward, reverse), overlap(weights, a, forward, reverse)
+def entries(
+    weights: Weights,
+    a: Architecture,
+    forward: Table,
+    reverse: Table,
+    used: Callable[[Weights], Weights] = lambda weights: weights,
+) -> Entries:
+    """All three measures. `forward` has subjects as rows and objects as columns, `reverse` the other way round.
+
+    `used` makes the weights that are read of those that may move, where one matrix stands in several places. Raises
+    what `edit` raises.
+    """
+    common = overlap(used(weights), a, forward, reverse)
+    forward, reverse = _after(used, forward), _after(used, reverse)
+    aligned = alignment(weights, forward, reverse)
     if not aligned:  # no matrix takes part in both directions
         return Entries(torch.zeros_like(common), torch.zeros_like(common), common, "")
     matrix = max(aligned, key=lambda name: float(aligned[name].mean()))
@@ -55,6 +68,10 @@ def entries(weights: Weights, a: Architecture, forward: Table, reverse: Table) -
         common,
         matrix,
     )
+
+
+def _after(used: Callable[[Weights], Weights], table: Table) -> Table:
+    return lambda weights: table(used(weights))
 
 
 def leads(table: Float[Tensor, "seed fact answer"]) -> Float[Tensor, "seed fact"]:
@@ -68,19 +85,19 @@ def alignment(weights: Weights, forward: Table, reverse: Table) -> dict[str, Flo
     """For every matrix the mean over facts of cos(g, h), less the mean over pairs of different facts.
 
     g and h are the gradients of the forward and the reverse lead in the matrix, each less its mean over the facts: what
-    would raise all leads of a direction at once is no fact's own. Matrices that have no gradient of a fact's own in one
-    of the directions are left out.
+    would raise all leads of a direction at once is no fact's own. Matrices whose gradients are, in one of the
+    directions, shorter than a tenth of the longest matrix's are left out: training would hardly move them.
     """
     names = [name for name in weights if name.rsplit(".", 1)[-1] in MATRICES]
     of = [_gradients(weights, names, table) for table in (forward, reverse)]
-    both = [name for name in names if all(grads[name].any() for grads in of)]
+    both = [name for name in names if all(name in grads for grads in of)]
     return {name: _beyond_others(of[0][name] @ of[1][name].mT) for name in both}
 
 
 def _gradients(
     weights: Weights, names: Sequence[str], table: Table
 ) -> dict[str, Float[Tensor, "seed fact parameter"]]:
-    """Of every fact's lead in each matrix, less the mean over facts, of length 1 (0 where there is none)."""
+    """Of every fact's lead in each matrix that carries facts, less the mean over facts, of length 1."""
     live = {n: w.detach().clone().requires_grad_(n in names) for n, w in weights.items()}
     wanted = [live[name] for name in names]
     found, rows = leads(table(live)), []
@@ -91,9 +108,12 @@ def _gradients(
     stacked = [torch.stack(of_matrix, 1) for of_matrix in zip(*rows, strict=True)]
     centred = [each - each.mean(1, keepdim=True) for each in stacked]
     lengths = [each.norm(dim=-1, keepdim=True) for each in centred]
-    least = NO_EFFECT * torch.stack([length.amax() for length in lengths]).amax()
-    own = [torch.where(n < least, 0.0, each / n) for each, n in zip(centred, lengths, strict=True)]
-    return dict(zip(names, own, strict=True))
+    least = CARRIES * max(float(length.mean()) for length in lengths)
+    return {
+        name: each / length.clamp_min(NO_EFFECT * least)
+        for name, each, length in zip(names, centred, lengths, strict=True)
+        if float(length.mean()) >= least
+    }
 
 
 def _beyond_others(matrix: Float[Tensor, "seed fact fact"]) -> Float[Tensor, " seed"]:

@@ -27,6 +27,7 @@ class Claim:
     control: where it fails, the run could not have shown the effect. `supports` and `refutes` exclude each
     other. `rule` puts the three into words for the reader. `reads` names the estimates that the rule looks at
     (none named: all that were measured); a name that ends in "*" stands for all that begin so, or for none.
+    `only_where` names an estimate that not every recipe measures: where it is missing the claim is not asked.
     """
 
     id: str
@@ -37,9 +38,14 @@ class Claim:
     supports: Rule
     refutes: Rule
     reads: tuple[str, ...] = ()
+    only_where: str = ""
 
     def __str__(self) -> str:
         return self.id
+
+    def asked_in(self, measured: Measured) -> bool:
+        """Whether a run that measured this asks about the claim at all."""
+        return not self.only_where or self.only_where in measured
 
     def judge(self, measured: Measured) -> "Judgement":
         """Apply the fixed rule to the estimates that it reads.

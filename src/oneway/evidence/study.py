@@ -93,5 +93,5 @@ class Study(Generic[ConfigT]):
         return self.recipes[recipe]()
 
     def judge(self, measured: Measured) -> tuple[Judgement, ...]:
-        """Every claim judged by its fixed rule."""
-        return tuple(claim.judge(measured) for claim in self.claims)
+        """Every claim that the run asks about, judged by its fixed rule."""
+        return tuple(claim.judge(measured) for claim in self.claims if claim.asked_in(measured))

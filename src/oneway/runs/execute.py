@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oneway.evidence import Audited, Pictured, RunRecord, Study
+from oneway.evidence import Audited, Measured, Pictured, RunRecord, Study
 from oneway.evidence.atomic import make_folder
 from oneway.evidence.record import RESUMED, code_version, hardware
 from oneway.runs.directory import RunDirectory, RunError
@@ -93,7 +93,7 @@ def conclude(
         record = dataclasses.replace(
             found.record,
             **judged,
-            asked=f"{_claims(study)} {found.record.asked} The rule of each verdict was fixed before the run.",
+            asked=f"{_claims(judged)} {found.record.asked} The rule of each verdict was fixed before the run.",
             config={"recipe": recipe, study.name: _plain(config), **found.record.config},
             notes=list(dict.fromkeys([*([RESUMED] if resumed else []), *found.record.notes])),
             figures={f"{study.name}.{kind}": f"figures/{study.name}.{kind}" for kind in ("svg", "png")},
@@ -105,9 +105,9 @@ def conclude(
     directory.write_parquet(CURVES, table)
     record = RunRecord(
         **judged,
-        asked=_question(study, recipe, len(config.seeds)),
+        asked=_question(judged, recipe, len(config.seeds)),
         config={"recipe": recipe, **_plain(config)},
-        notes=[RESUMED] if resumed else [],
+        notes=[*([RESUMED] if resumed else []), *_not_asked(study, measured)],
         tables={"curves": CURVES, **_write_tables(study.tables(measured, table), directory)},
         figures=_write_figures(figure, study.name, directory),
     )
@@ -127,16 +127,22 @@ def _rows(found: "pl.DataFrame | Audited | Pictured") -> "pl.DataFrame":
     return found.curves if isinstance(found, Pictured) else found
 
 
-def _claims(study: Study[Any]) -> str:
-    count = len(study.claims)
+def _claims(judged: Mapping[str, Any]) -> str:
+    count = len(judged["claims"])
     return "Does this claim hold?" if count == 1 else f"Do these {count} claims hold?"
 
 
-def _question(study: Study[Any], recipe: str, seeds: int) -> str:
+def _question(judged: Mapping[str, Any], recipe: str, seeds: int) -> str:
     return (
-        f"{_claims(study)} {seeds} independent models were trained from {seeds} seeds with the recipe "
+        f"{_claims(judged)} {seeds} independent models were trained from {seeds} seeds with the recipe "
         f"{recipe!r}; the rule of each verdict was fixed before the run."
     )
+
+
+def _not_asked(study: Study[Any], measured: Measured) -> list[str]:
+    """A note on the claims that this recipe does not measure; none where it measures all."""
+    left = [claim.id for claim in study.claims if not claim.asked_in(measured)]
+    return [f"Not asked by this recipe: {', '.join(left)}."] if left else []
 
 
 def _configured(

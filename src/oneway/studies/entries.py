@@ -1,9 +1,11 @@
 """One entry or two: where a remedy makes recall reversible, are both directions read from the same parameters?
 
 Two kinds of compiled models show what the answer looks like: with both ways compiled, a fact and its reverse are two
-neurons; with a shared entry they are one code that is read from either side. Then every remedy of the bench that
-works on single words is asked the same: how far the gradients of a fact's two leads agree, how far the reverse follows
-when the forward fact is edited, and whether the same heads and neurons matter.
+neurons; with a shared entry they are one code that is read from either side. They have different words, 8 to 24 facts,
+every second one noise, and both ways are GPT-2 and NeoX. Then every remedy of the bench is asked the same on single
+words: how far the gradients of a fact's two leads agree, how far the reverse follows when the forward fact is edited,
+and whether the same heads and neurons matter. A positive control among the remedies is the search (R11), which answers
+the reverse from the forward entry itself.
 
 Source: the question of arXiv 2604.04943; ours in the measures (see `oneway.anatomy.entries`).
 """
@@ -12,8 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -25,11 +26,8 @@ from oneway.training.remedies.remedy import REMEDIES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from torch import Tensor
 
-    from oneway.anatomy.entries import Entries, Table
-    from oneway.models.architecture import Architecture
-    from oneway.models.transformer import Weights
+    from oneway.anatomy.entries import Entries
 
 # Half of what a shared entry has in compiled models of the seeds 100 and 101 (.835 and .725; two entries: 0 and 0).
 ALIGNED, FOLLOWS = 0.42, 0.36
@@ -38,39 +36,36 @@ SHARED = (
 )
 ONE, TWO = "shared-entry", "both-ways"
 SOURCE = "ours, after arXiv 2604.04943"
-# Reverse answers of the search are forward facts: one entry, by how it answers. Restorers from both sides and concepts
-# are read as they answer.
-ASKED = tuple(
-    name for name, remedy in REMEDIES.items() if remedy.answering == "next word" and remedy.symmetry == "none"
-)
+ASKED = tuple(REMEDIES)
 QUANTITIES = {"alignment": "cosine", "edit": "share", "overlap": "correlation", "reverse": "probability"}
 SCHEMA = {"seed": pl.Int64, "kind": pl.String, "name": pl.String, "quantity": pl.String, "value": pl.Float64}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """`compiled` models of each kind with `facts` facts, of which `few` are looked at.
+    """`compiled` models of each kind, of whose facts `few` are looked at.
 
-    Remedies have `few` looked at too; they are trained as in the study `remedies`, on `size` facts for `steps` steps.
+    Remedies are trained as in the study `remedies`, on `size` facts for `steps` steps, and `told` of the facts that
+    are told forward only are looked at.
     """
 
     compiled: int = 20
-    facts: int = 12
     few: int = 6
     size: int = 50
+    told: int = 15
     steps: int = 500
     remedies: tuple[str, ...] = ASKED
-    seeds: tuple[int, ...] = tuple(range(20, 25))
+    seeds: tuple[int, ...] = tuple(range(20, 30))
 
 
 def quick() -> Config:
-    """Forty compiled models, five seeds of every remedy that foretells the next word."""
+    """Forty compiled models, ten seeds of every remedy."""
     return Config()
 
 
 def standard() -> Config:
-    """Ten seeds, longer training."""
-    return Config(steps=1000, seeds=tuple(range(30, 40)))
+    """Twenty other seeds, longer training."""
+    return Config(steps=1000, seeds=tuple(range(30, 50)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,86 +97,28 @@ def work(piece: Piece) -> list[Row]:
 
 
 def _of_compiled(piece: Piece) -> list[Row]:
+    from oneway.studies.entry_tables import compiled_entries
+
     rows = []
     for seed in piece.seeds:
-        found = compiled_entries(piece.name, piece.config.facts, piece.config.few, seed)
+        found = compiled_entries(piece.name, piece.config.few, seed)
         rows += _told(piece, (seed,), found)
     return rows
 
 
-def compiled_entries(directions: Any, facts: int, few: int, seed: int) -> "Entries":
-    """The measures of one compiled model: facts of single invented words, in one relation."""
-    import torch
-    from transformers import AutoTokenizer
-
-    from oneway.anatomy.entries import entries
-    from oneway.compiler import Capacity, compile_table
-    from oneway.facts import Direction, Fact, FactTable, Relation, invented_words, questions
-    from oneway.models.checkpoint import without_progress_bars
-    from oneway.models.export import from_hugging_face
-
-    words = invented_words(2 * facts, np.random.default_rng(seed))
-    leads = Relation(
-        "leads", ("{subject} leads to {object}",), ("{object} comes from {subject}",), one_to_one=True
-    )
-    told = [Fact(one, "leads", other) for one, other in zip(words[:facts], words[facts:], strict=True)]
-    table = FactTable(tuple(told), {"leads": leads})
-    with TemporaryDirectory() as folder:
-        place = Path(folder) / "model"
-        compile_table(table, place, directions=directions, capacity=Capacity(seed=seed, positions=16))
-        with without_progress_bars():
-            weights, shape = from_hugging_face(place)
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, local_files_only=True)
-    asked = {
-        way: list(questions(table.with_facts(told[:few]), (way,)))
-        for way in (Direction.FORWARD, Direction.REVERSE)
-    }
-    tokens = {
-        way: torch.tensor(tokenizer([q.prompt for q in own])["input_ids"])[None] for way, own in asked.items()
-    }
-    answers = {
-        way: torch.tensor(tokenizer([q.answer for q in own], add_special_tokens=False)["input_ids"])[:, 0]
-        for way, own in asked.items()
-    }
-    forward, reverse = (_table(shape, tokens[way], answers[way].expand(1, -1)) for way in asked)
-    return entries(weights, shape, forward, reverse)
-
-
 def _of_remedy(piece: Piece) -> list[Row]:
     """A remedy on single words; its measures over the facts whose reverse is never told, and how many are recalled."""
-    import torch
-
-    from oneway.anatomy.entries import entries
-    from oneway.facts import Direction, Trained
+    from oneway.studies.entry_tables import remedy_entries
     from oneway.studies.remedy_bench import Bench, Training, examined, grow
-    from oneway.studies.remedy_exam import asked
     from oneway.studies.remedy_worlds import world
 
     config, remedy = piece.config, REMEDIES[piece.name]
     worlds = [world("arrows", config.size, seed) for seed in piece.seeds]
     grown = grow(Bench(training=Training(steps=config.steps)), remedy, worlds, piece.seeds)
-    tables = []
-    for direction in (Direction.FORWARD, Direction.REVERSE):
-        one = asked(worlds, grown.words, Trained.FORWARD_ONLY, direction)
-        prompts = torch.from_numpy(one.prompts[:, : config.few])
-        tables.append(_table(grown.shape, prompts, torch.from_numpy(one.answers[:, : config.few, 0])))
-    found = entries(grown.weights, grown.shape, *tables)
+    rows = _told(piece, piece.seeds, remedy_entries(grown, remedy, config.told))
     recalled = examined(grown, remedy.answering)["reverse"]
-    rows = _told(piece, piece.seeds, found)
     head = {"kind": piece.kind, "name": piece.name, "quantity": "reverse"}
     return rows + [{"seed": s, **head, "value": float(v)} for s, v in zip(piece.seeds, recalled, strict=True)]
-
-
-def _table(shape: "Architecture", prompts: "Tensor", answers: "Tensor") -> "Table":
-    """Logits of all answers [seed answer] after every prompt [seed fact pos]."""
-    from oneway.models.transformer import residual_at_end, unembed
-
-    def table(weights: "Weights") -> "Tensor":
-        resid = residual_at_end(weights, prompts, shape, 1)[:, :, 0]
-        scores = unembed(weights, resid, shape)
-        return scores.gather(-1, answers[:, None].expand(-1, scores.shape[1], -1))
-
-    return table
 
 
 def _told(piece: Piece, seeds: Sequence[int], found: "Entries") -> list[Row]:

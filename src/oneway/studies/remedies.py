@@ -1,9 +1,11 @@
 """What makes recall reversible? Twelve families of remedies on one bench.
 
 Every remedy trains the same small transformer for the same number of steps on the same facts, most of them told both
-ways, the others forward only; a remedy changes the text, the objective or the configuration. Asked is the
+ways, the others forward only; a remedy changes the text, the objective or the configuration. Worlds grow in
+difficulty: single words, names of two words, the same in three phrasings, descriptions, families. Asked is the
 direction that was never told, over the whole vocabulary and among all candidates, and what it costs: forward recall,
-the loss on other text, words read and seconds. Controls of the bridges: identities that name somebody else, bridges for
+the loss on other text, words read and seconds.
+Controls of the bridges: identities that name somebody else, bridges for
 other entities only, and the answers as targets behind words of no fact.
 
 Source: the papers that each remedy names (see docs: `oneway.training.remedies.remedy`). Deviation from all of them:
@@ -27,6 +29,7 @@ from oneway.studies.remedy_picture import figure
 from oneway.training.remedies.remedy import REMEDIES
 
 BEST = ("relation bridge", "tied relation bridge", "identity bridge")
+LONG_NAMES = ("concept bridge", "linked names")  # what was found for names of several words
 CONTROLS = ("permuted", "others only", "target elsewhere")
 DEFAULT = "default"
 SCHEMA = {
@@ -42,19 +45,20 @@ SCHEMA = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What differs from the bench's defaults: fields of its `Model` and `Training`."""
+    """What differs from the bench's defaults: fields of its `Model` and `Training`, and of the `Remedy` itself."""
 
     label: str = DEFAULT
     model: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    remedy: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """Remedies on one world of about `size` facts; `seeds` of the study's seeds, `vocabulary` words at least.
 
-    Controls are those of the relation bridge. `model` and `training` differ from the bench's defaults everywhere in
-    this part, a setting's own on top of them.
+    `controls` are those of the remedies `controlled`, bridges. `model` and `training` differ from the bench's defaults
+    in this part, a setting's own on top of them.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Part:
     vocabulary: int = 0
     remedies: tuple[str, ...] = tuple(REMEDIES)
     controls: tuple[str, ...] = ()
+    controlled: tuple[str, ...] = BEST[:1]
     settings: tuple[Setting, ...] = (Setting(),)
     model: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -89,30 +94,38 @@ def large() -> Part:
     )  # fmt: skip
 
 
+def phrased(seeds: int) -> Part:
+    """Names of two words in three phrasings: where the bridge between words breaks, and two others do not."""
+    return Part(
+        name="phrasings", world="phrasings", size=40, seeds=seeds, controls=CONTROLS, controlled=LONG_NAMES,
+        model={"layers": 2}, training={"steps": 1000},
+    )  # fmt: skip
+
+
 def quick() -> Config:
-    """All remedies on single words and on names of two words, the best one at the published vocabulary."""
+    """All remedies on single words and on names of two words, the best ones where they are judged."""
     two_words = Part(name="two words", world="two words", size=40, seeds=3, training={"steps": 1000})
-    return Config(parts=(_arrows(5), two_words, large()))
+    best = replace(phrased(5), remedies=("none", BEST[0], *LONG_NAMES))
+    return Config(parts=(_arrows(5), two_words, best, large()))
 
 
 def standard() -> Config:
     """All worlds, ten seeds; under three hours on two cores."""
-    worlds = [
+    two_words, identities, families = (
         Part(name=name, world=name, size=size, seeds=10, model={"layers": layers}, training={"steps": steps})
         for name, size, layers, steps in (
-            ("two words", 40, 1, 1000),
-            ("phrasings", 40, 2, 800),
-            ("identities", 45, 2, 600),
-            ("families", 40, 2, 800),
+            ("two words", 40, 1, 1200),
+            ("identities", 45, 2, 500),
+            ("families", 40, 2, 600),
         )
-    ]
-    best = replace(large(), remedies=BEST)
-    return Config(parts=(replace(_arrows(10), training={"steps": 1000}), *worlds, best))
+    )
+    arrows, best = replace(_arrows(10), training={"steps": 800}), replace(large(), remedies=BEST)
+    return Config(parts=(arrows, two_words, phrased(10), identities, families, best))
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One remedy, or a control of the relation bridge, in one setting of one part: all seeds train together."""
+    """One remedy, or one of its controls, in one setting of one part: all seeds train together."""
 
     part: Part
     remedy: str
@@ -133,7 +146,12 @@ def pieces_of(config: Config, seeds: Sequence[int], folder: Path | None) -> list
         own = tuple(seeds)[: part.seeds]
         for setting in part.settings:
             found += [Piece(part, remedy, "", setting, own, folder) for remedy in part.remedies]
-        found += [Piece(part, BEST[0], control, part.settings[0], own, folder) for control in part.controls]
+        first = part.settings[0]
+        found += [
+            Piece(part, remedy, control, first, own, folder)
+            for remedy in part.controlled
+            for control in part.controls
+        ]
     return found
 
 
@@ -169,7 +187,7 @@ def _rows(piece: Piece) -> list[Row]:
     from oneway.studies.remedy_rules import read_by_rules
     from oneway.studies.remedy_worlds import world
 
-    part, remedy = piece.part, REMEDIES[piece.remedy]
+    part, remedy = piece.part, replace(REMEDIES[piece.remedy], **piece.setting.remedy)
     worlds = [world(part.world, part.size, seed, vocabulary=part.vocabulary) for seed in piece.seeds]
     bench = Bench(
         model=Model(**{**part.model, **piece.setting.model}),

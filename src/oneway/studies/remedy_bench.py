@@ -12,16 +12,22 @@ from jaxtyping import Float
 from oneway.facts import Direction, Trained
 from oneway.models.architecture import Architecture, gpt2
 from oneway.models.transformer import Weights, initial_weights
-from oneway.studies.remedy_exam import Answered, answered, asked, scores, searched
+from oneway.studies.remedy_exam import Answered, answered, asked, linked, scores, searched
 from oneway.studies.remedy_worlds import World
 from oneway.training.dropout import Dropout
-from oneway.training.fit import Batch, fit
+from oneway.training.fit import fit
 from oneway.training.optimisers import Optimisation
 from oneway.training.remedies.lesson import Lesson, stated
-from oneway.training.remedies.objectives import batches, loss_of, with_symmetry
+from oneway.training.remedies.objectives import batches, loss_of, with_dropout, with_symmetry
 from oneway.training.remedies.remedy import Answering, Remedy
 from oneway.training.remedies.rows import MASKED, Dealt, Words, rows
-from oneway.training.remedies.sentences import MASK, RESTORED, relation_identities
+from oneway.training.remedies.sentences import (
+    MASK,
+    RESTORED,
+    links,
+    relation_identities,
+    with_own_words,
+)
 
 Control = Literal["", "permuted", "others only", "target elsewhere"]
 LATER = 3  # tokens that a restored text or a bridge adds to the longest sentence
@@ -45,7 +51,7 @@ class Training:
     batch: int = 64
     learning_rate: float = 0.003
     weight_decay: float = 0.0
-    dropout: float = 0.0  # of remedies that foretell the next word or restore masks
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +106,8 @@ def grow(
 
     def batch(step: int) -> Any:
         found = made(step)
-        if bench.training.dropout and isinstance(found, Batch):
-            return found._replace(drop=Dropout(bench.training.dropout, seeds, step))
+        if bench.training.dropout:
+            return with_dropout(found, Dropout(bench.training.dropout, seeds, step))
         return found
 
     fitted = fit(
@@ -151,6 +157,8 @@ def examined(grown: Grown, answering: Answering) -> dict[str, Float[np.ndarray, 
 
 
 def _answered(grown: Grown, split: Trained, direction: Direction, answering: Answering) -> Answered:
+    if answering == "linked":
+        return linked(grown.weights, grown.shape, grown.worlds, grown.words, split, direction)
     by_search = answering == "search"
     if not by_search or direction is Direction.FORWARD or split is not Trained.FORWARD_ONLY:
         one = asked(grown.worlds, grown.words, split, direction)
@@ -180,7 +188,10 @@ def corpus_of(remedy: Remedy, world: World, seed: int, control: Control = "") ->
     rng = np.random.default_rng((seed, 5))
     if control == "":
         return [*remedy.corpus(world.table, rng), *world.other]
-    return [*stated(world.table), *_CONTROLS[control](world, rng), *world.other]
+    told, bridged = stated(world.table), world
+    if remedy.answering == "linked":
+        told, bridged = told + links(world.table), replace(world, table=with_own_words(world.table))
+    return [*told, *_CONTROLS[control](bridged, rng), *world.other]
 
 
 def _permuted(world: World, rng: np.random.Generator) -> list[Lesson]:

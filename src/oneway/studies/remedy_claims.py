@@ -6,6 +6,7 @@ from oneway.evidence import Claim, Measured
 from oneway.training.remedies.remedy import REMEDIES
 
 LARGE = "arrows, 800 words"
+WORLDS = ("arrows", "two words", "phrasings", "identities", "families")
 HALF, HIGH, KEPT, NOTHING = 0.5, 0.90, 0.99, 0.02
 LEAST = 0.05  # what reverse recall without a rule's condition may reach
 OURS = "ours, on Zhu et al. 2024, open questions (arXiv 2405.04669)"
@@ -35,6 +36,7 @@ def _works(name: str, part: str) -> Claim:
         supports=lambda m: m[reverse].low >= HALF,
         refutes=lambda m: m[reverse].high < HALF,
         reads=(reverse, cell("reverse_among", part, name), forward, both, baseline),
+        only_where=reverse,
     )
 
 
@@ -67,9 +69,9 @@ def _rule(identifier: str, quantity: str, text: str) -> Claim:
     )
 
 
-def _controls(part: str) -> tuple[str, ...]:
+def _controls(part: str, remedy: str = "relation bridge") -> tuple[str, ...]:
     names = ("permuted", "others only", "target elsewhere")
-    return tuple(cell("reverse", part, "relation bridge", name) for name in names)
+    return tuple(cell("reverse", part, remedy, name) for name in names)
 
 
 _BEST = {of: cell(of, LARGE, "relation bridge") for of in ("reverse", "forward", "reverse_told")}
@@ -101,10 +103,30 @@ _BEST_CLAIMS = (
     ),
 )
 
+
+def _long_names(name: str, identifier: str) -> Claim:
+    reverse, told = (cell(of, "phrasings", name) for of in ("reverse", "reverse_told"))
+    controls = _controls("phrasings", name)
+    return Claim(
+        id=f"{identifier}.controls",
+        text=f"On names of two words in three phrasings, with no reverse statement of a held-out fact, it is the true "
+        f"identities that bring recall in reverse ({name}): with others it stays far below.",
+        source=OURS,
+        rule="Control: for no held-out fact is its subject foretold from its object, and the remedy has a lower bound "
+        f"at or above {HALF:g}. Supports: upper bounds of all three controls below {HALF:g} and below the remedy's "
+        f"lower bound. Refutes: a lower bound of a control above {HALF:g}.",
+        control=lambda m: m[told].mean == 0.0 and m[reverse].low >= HALF,
+        supports=lambda m: all(m[name].high < min(HALF, m[reverse].low) for name in controls),
+        refutes=lambda m: any(m[name].low > HALF for name in controls),
+        reads=(reverse, told, *controls),
+    )
+
+
 CLAIMS = (
-    *(_works(name, "arrows") for name in REMEDIES if name != "none"),
-    *(_works(name, "two words") for name in REMEDIES if name != "none"),
+    *(_works(name, world) for world in WORLDS for name in REMEDIES if name != "none"),
     *_BEST_CLAIMS,
+    _long_names("concept bridge", "R8.concept-bridge"),
+    _long_names("linked names", "R7.linked-names"),
     _rule(
         "Z8.target-rule",
         "target_in_reverse",

@@ -17,6 +17,7 @@ from oneway.training.remedies.lesson import words_of
 from oneway.training.remedies.objectives import states_at
 from oneway.training.remedies.remedy import Answering
 from oneway.training.remedies.rows import MASKED, PAD, Words
+from oneway.training.remedies.sentences import IS, with_own_words
 
 AT_ONCE = 1000  # texts per seed in one pass
 
@@ -24,8 +25,8 @@ AT_ONCE = 1000  # texts per seed in one pass
 class Asked(NamedTuple):
     """Questions of every seed, equally many by repeating the first; all answers have equally many words.
 
-    `right` is the place of the answer among the candidates, all names that any fact has in its place; `others` are all
-    names that stand on the other side of the facts.
+    `right` is the place of the answer among the candidates, all names that any fact has in its place; `given` that of
+    the name asked about among the `others`, all names that stand on the other side of the facts.
     """
 
     prompts: Int[np.ndarray, "seed question pos"]
@@ -33,6 +34,7 @@ class Asked(NamedTuple):
     candidates: Int[np.ndarray, "seed candidate word"]
     right: Int[np.ndarray, "seed question"]
     others: Int[np.ndarray, "seed other other_word"]
+    given: Int[np.ndarray, "seed question"]
 
     @property
     def answers(self) -> Int[np.ndarray, "seed question word"]:
@@ -53,28 +55,30 @@ def asked(
 
     Raises ValueError where answers have different numbers of words.
     """
-    prompts, candidates, right, others = [], [], [], []
+    prompts, candidates, right, others, given = [], [], [], [], []
     for world, ids in zip(worlds, words, strict=True):
         sides = ("object", "subject") if direction is Direction.FORWARD else ("subject", "object")
-        given = dict.fromkeys(getattr(fact, sides[1]) for fact in world.table)
-        others.append([ids(words_of(name)) for name in given])
+        known = list(dict.fromkeys(getattr(fact, sides[1]) for fact in world.table))
+        others.append([ids(words_of(name)) for name in known])
         side = sides[0]
         names = list(dict.fromkeys(getattr(fact, side) for fact in world.table))
         candidates.append([ids(words_of(name)) for name in names])
         put = list(questions(world.table.select(split=split), (direction,)))
         prompts.append([ids(words_of(question.prompt)) for question in put])
         right.append([names.index(question.answer.strip()) for question in put])
+        given.append([known.index(question.given) for question in put])
     if len({len(name) for own in candidates for name in own}) != 1:
         raise ValueError("answers of different numbers of words cannot be compared")
     most, longest = max(map(len, prompts)), max(len(one) for own in prompts for one in own)
     tokens = np.full((len(prompts), most, longest), PAD, dtype=np.int64)
-    lengths, places = np.zeros(tokens.shape[:2], dtype=np.int64), np.zeros(tokens.shape[:2], dtype=np.int64)
+    lengths, places, about = (np.zeros(tokens.shape[:2], dtype=np.int64) for _ in range(3))
     for seed, own in enumerate(prompts):
         for question in range(most):
             at = question if question < len(own) else 0
             tokens[seed, question, : len(own[at])] = own[at]
-            lengths[seed, question], places[seed, question] = len(own[at]), right[seed][at]
-    return Asked(tokens, lengths, np.array(candidates), places, np.array(others))
+            lengths[seed, question] = len(own[at])
+            places[seed, question], about[seed, question] = right[seed][at], given[seed][at]
+    return Asked(tokens, lengths, np.array(candidates), places, np.array(others), about)
 
 
 def answered(weights: Weights, shape: Architecture, one: Asked, answering: Answering) -> Answered:
@@ -82,8 +86,8 @@ def answered(weights: Weights, shape: Architecture, one: Asked, answering: Answe
 
     "next word": greedily, and by the log-probability of every candidate. "both sides": as many masks as the answer
     has words behind the prompt, the surest filled in first; candidates by the masks' log-probabilities before any is
-    filled in. "concepts": the nearest name, of all candidates or of all names. ("search" is a question of the
-    forward facts: see `searched`.)
+    filled in. "concepts": the nearest name, of all candidates or of all names. ("search" and "linked" are more than
+    one question: see `searched` and `linked`.)
     """
     if answering == "concepts":
         return _nearest(weights, shape, one)
@@ -111,6 +115,7 @@ def candidate_logprobs(
             one.candidates,
             np.tile(np.arange(count), (seeds, 1)),
             one.others,
+            np.repeat(one.given[:, question : question + 1], count, 1),
         )
         logprobs = scores(weights, shape, *_with(same, one.candidates)).log_softmax(-1)
         found.append(logprobs.gather(-1, torch.from_numpy(one.candidates)[..., None])[..., 0].sum(-1))
@@ -138,6 +143,41 @@ def searched(
     )
     best = by_object.argmax(-1, keepdim=True)
     return Answered((states == own).all(-1), own.gather(-1, best)[..., 0])
+
+
+def linked(
+    weights: Weights,
+    shape: Architecture,
+    worlds: Sequence[World],
+    words: Sequence[Words],
+    split: Trained | None,
+    direction: Direction,
+) -> Answered:
+    """R7 with own words: greedily the word of the name that is given, the word that answers, and that word's name.
+
+    Every step starts from what the model said in the one before. Among the candidates the second step is restricted to
+    the words of names that any fact has in that place.
+    """
+    plain = asked(worlds, words, split, direction)
+    own = asked([replace(w, table=with_own_words(w.table)) for w in worlds], words, split, direction)
+    equals = torch.tensor([ids([IS]) for ids in words])[:, None].expand(-1, plain.right.shape[1], -1)
+
+    def after(text: Tensor, length: Tensor | int) -> Tensor:
+        at = torch.as_tensor(length).expand(text.shape[:2])[..., None] - 1
+        return scores(weights, shape, text, at)[:, :, 0]
+
+    seed = np.arange(len(worlds))[:, None]
+    name, sign = (torch.from_numpy(one.others[seed, one.given]) for one in (plain, own))
+    said = after(torch.cat([name, equals], -1), name.shape[2] + 1).argmax(-1, keepdim=True)
+    prompts = torch.from_numpy(own.prompts)
+    answers = after(torch.where(prompts == sign, said, prompts), torch.from_numpy(own.lengths))
+    found = answers.argmax(-1, keepdim=True)
+    text = torch.cat([found, equals, torch.from_numpy(plain.answers)], -1)
+    at = torch.arange(1, text.shape[2] - 1).expand(*text.shape[:2], -1)
+    told = scores(weights, shape, text, at).argmax(-1)
+    columns = torch.from_numpy(own.candidates[..., 0])[:, None].expand(-1, answers.shape[1], -1)
+    among = answers.gather(-1, columns).argmax(-1) == torch.from_numpy(own.right)
+    return Answered((told == torch.from_numpy(plain.answers)).all(-1), among)
 
 
 def scores(

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from oneway.models.architecture import Architecture
-from oneway.models.transformer import Weights, layer_norm, residual
+from oneway.models.transformer import Drop, Weights, layer_norm, residual
 from oneway.training.cross_entropy import cross_entropy
 from oneway.training.fit import Batch, next_token_loss
 from oneway.training.remedies.rows import PAD, Dealt, masked_words, next_words
@@ -38,6 +38,7 @@ class Names(NamedTuple):
     names: Int[Tensor, "seed batch name_pos"]
     last: Int[Tensor, "seed batch"]
     weights: Float[Tensor, "seed batch"]
+    drop: Drop | None = None
 
 
 def batches(objective: Objective, dealt: Dealt, seed: int) -> Callable[[int], Batch | Both | Names]:
@@ -73,6 +74,13 @@ def names_asked(tokens: Int[Tensor, "seed batch pos"], weights: Float[Tensor, "s
     names = tokens.gather(-1, index)
     beyond = torch.arange(longest) > (last - first)[..., None]
     return Names(tokens, first - 1, names.masked_fill(beyond, PAD), last - first, weights.amax(-1))
+
+
+def with_dropout(batch: Batch | Both | Names, drop: Drop) -> Batch | Both | Names:
+    """The same batch, read with a part of the units silenced."""
+    if isinstance(batch, Both):
+        return Both(batch.forward._replace(drop=drop), batch.masked._replace(drop=drop))
+    return batch._replace(drop=drop)
 
 
 def loss_of(
@@ -115,8 +123,8 @@ def name_loss(weights: Weights, a: Architecture, batch: Names) -> Float[Tensor, 
     second encoder or a moving average.
     """
     states, vectors = (
-        states_at(weights, a, batch.tokens, batch.ends),
-        states_at(weights, a, batch.names, batch.last),
+        states_at(weights, a, batch.tokens, batch.ends, batch.drop),
+        states_at(weights, a, batch.names, batch.last, batch.drop),
     )
     scores = states @ vectors.mT
     same = (batch.names[:, :, None] == batch.names[:, None]).all(-1)
@@ -127,10 +135,14 @@ def name_loss(weights: Weights, a: Architecture, batch: Names) -> Float[Tensor, 
 
 
 def states_at(
-    weights: Weights, a: Architecture, tokens: Int[Tensor, "seed batch pos"], at: Int[Tensor, "seed batch"]
+    weights: Weights,
+    a: Architecture,
+    tokens: Int[Tensor, "seed batch pos"],
+    at: Int[Tensor, "seed batch"],
+    drop: Drop | None = None,
 ) -> Float[Tensor, "seed batch d_model"]:
     """The normed residual stream at one position of every row."""
-    resid = residual(weights, tokens, a)
+    resid = residual(weights, tokens, a, drop)
     read = resid.gather(2, at[..., None, None].expand(-1, -1, 1, a.width)).squeeze(2)
     return layer_norm(read, weights["ln_f.w"], weights["ln_f.b"], a.norm_epsilon)
 

@@ -9,6 +9,7 @@ from oneway.training.remedies.orders import reverse_training, semantic_permutati
 from oneway.training.remedies.sentences import (
     both_directions,
     identity_bridge,
+    linked_names,
     masked_restoration,
     plain,
     relation_bridge,
@@ -17,7 +18,7 @@ from oneway.training.remedies.sentences import (
 if TYPE_CHECKING:
     from oneway.training.remedies.objectives import Objective, Symmetry
 
-Answering = Literal["next word", "both sides", "concepts", "search"]
+Answering = Literal["next word", "both sides", "concepts", "search", "linked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +27,8 @@ class Remedy:
 
     `weight_decay` replaces the bench's where it is given; `unembedding` is tied or not; `symmetry` of values and
     outputs with the weight `penalty`. `answering` says how the model is asked: the next word, a mask restored from both
-    sides, the nearest name, or by stating every candidate's fact first ("search"). `deviation` says where a remedy is
-    not as in its `source`.
+    sides, the nearest name, by stating every candidate's fact first ("search"), or by way of the names' own words
+    ("linked"). `deviation` says where a remedy is not as in its `source`.
     """
 
     id: str
@@ -94,10 +95,21 @@ REMEDIES: Mapping[str, Remedy] = {
         id="R7", what="the same with tied embeddings", source="ours, after arXiv 2602.02470",
         corpus=relation_bridge, unembedding="tied",
     ),
+    "linked names": Remedy(
+        id="R7", what="every name linked with a word of its own, by way of which facts, bridges and answers are said",
+        source="ours, after arXiv 2602.02470", corpus=linked_names, answering="linked",
+        deviation="three questions, the model's own words between them: b's word, its fact's, that word's name",
+    ),
     "concepts": Remedy(
         id="R8", what="the next name's vector told from those of the batch", source="arXiv 2504.01928 (JEPA)",
         deviation="vectors come from the model itself, without a second encoder",
         objective="concepts", answering="concepts",
+    ),
+    "concept bridge": Remedy(
+        id="R8", what="names as vectors, the relation bridge's sentences and a weight decay of 1",
+        source="ours: arXiv 2504.01928 with the bridge of arXiv 2602.02470",
+        deviation="vectors come from the model itself", corpus=relation_bridge,
+        objective="concepts", answering="concepts", weight_decay=1.0,
     ),
     "weight decay": Remedy(
         id="R9", what="many pairs both ways and a weight decay of 1", source="arXiv 2509.21993",

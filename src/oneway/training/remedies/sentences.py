@@ -20,7 +20,8 @@ from oneway.training.remedies.lesson import (
 )
 
 MASK, RESTORED = "<mask>", "<restored>"
-NAME_OF = "{object} = {subject}"  # the identity: what is called b is b
+IS = "="
+NAME_OF = f"{{object}} {IS} {{subject}}"  # the identity: what is called b is b
 
 
 def plain(table: FactTable, rng: np.random.Generator) -> list[Lesson]:
@@ -110,6 +111,39 @@ def relation_bridge(table: FactTable, rng: np.random.Generator) -> list[Lesson]:
     Source: ours, after arXiv 2602.02470.
     """
     return [*stated(table), *relation_identities(table)]
+
+
+def linked_names(table: FactTable, rng: np.random.Generator) -> list[Lesson]:
+    """R7 for names of several words: every name gets a word of its own, and facts and bridges are told of those too.
+
+    A name and its word are linked both ways, `b1 b2 = #7` and `#7 = b1 b2`; the facts and the relation bridge stand
+    there in the words, `#3 → #7`, `#7 → #7`. No held-out fact is reversed anywhere.
+
+    Source: ours, after arXiv 2602.02470.
+    """
+    return [*stated(table), *links(table), *relation_identities(with_own_words(table))]
+
+
+def links(table: FactTable) -> list[Lesson]:
+    """Every name and its own word linked both ways, and the facts told of those words."""
+    linked = with_own_words(table)
+    found = stated(linked)
+    for index, fact in trained(table):
+        own = linked.facts[index]
+        for whose, name, word in ((SUBJECT, fact.subject, own.subject), (OBJECT, fact.object, own.object)):
+            for first, second in ((name, word), (word, name)):
+                said = replace(fact, object=first, subject=second)
+                found.append(_said_twice(filled(NAME_OF, said, index), whose))
+    return found
+
+
+def with_own_words(table: FactTable) -> FactTable:
+    """The same facts of words that stand for the names: "#0" for the first name, and so on."""
+    names = dict.fromkeys(name for fact in table for name in (fact.subject, fact.object))
+    own = {name: f"#{number}" for number, name in enumerate(names)}
+    return table.with_facts(
+        replace(fact, subject=own[fact.subject], object=own[fact.object]) for fact in table
+    )
 
 
 def relation_identities(table: FactTable) -> list[Lesson]:
