@@ -160,7 +160,7 @@ def test_pieces_give_rows_a_leaderboard_and_a_picture(tmp_path) -> None:
     assert measured[cell("reverse", "arrows", "none")].n == 2
     board = STUDY.tables(measured, curves)["leaderboard"]
     assert set(board["remedy"]) == {"none", "relation bridge"}
-    assert set(STUDY.figure(measured, curves)) == {"arrows"}
+    assert list(STUDY.figure(measured, curves)) == ["overview", "arrows"]
 
 
 def test_a_remedy_that_there_is_not_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""The picture of the remedies: reverse recall of every remedy, with its controls, and what it costs."""
+"""The pictures of the remedies: reverse recall in every world, with controls and costs, and where it breaks."""
 
 from typing import TYPE_CHECKING
 
@@ -12,18 +12,59 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+ORDER = ("arrows", "arrows, 800 words", "two words", "phrasings", "identities", "families")
 BESIDE = {"forward": "forward\nrecall", "other_text": "other text,\nnats", "words": "words read,\nthousands"}
 
 
 def figure(measured: Measured, curves: pl.DataFrame) -> "dict[str, Figure]":
-    """A leaderboard of every part whose settings are one, and the sensitivity of those with more."""
-    drawn = {}
-    for (part,), rows in curves.group_by("part", maintain_order=True):
-        several = rows["setting"].n_unique() > 1
-        name = str(part).replace(",", "").replace(" ", "-")
-        drawn[name] = (
-            _sensitivity(str(part), rows, measured) if several else _board(str(part), rows, measured)
+    """Of remedies in one setting: all worlds at a glance, then a leaderboard of each. Else where they break."""
+    if curves["setting"].n_unique() > 1:
+        return {"sensitivity": _sensitivity(curves, measured)}
+    boards = {
+        str(part).replace(",", "").replace(" ", "-"): _board(str(part), rows, measured)
+        for (part,), rows in curves.group_by("part", maintain_order=True)
+    }
+    return {"overview": _overview(curves, measured)} | boards
+
+
+def _overview(curves: pl.DataFrame, measured: Measured) -> "Figure":
+    """Reverse recall over the whole vocabulary, a row per remedy and a column per world, the best rows first."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    plain = curves.filter((pl.col("control") == "") & (pl.col("quantity") == "reverse"))
+    parts = [part for part in ORDER if part in set(plain["part"])]
+    parts += sorted(set(plain["part"]) - set(parts))
+    remedies = plain["remedy"].unique(maintain_order=True).to_list()
+    cells = [[measured.get(cell("reverse", part, remedy)) for part in parts] for remedy in remedies]
+    shares = np.array([[np.nan if one is None else one.mean for one in row] for row in cells])
+    best = sorted(range(len(remedies)), key=lambda row: (-np.nanmean(shares[row]), remedies[row]))
+    drawn = Figure(figsize=(1.15 * len(parts) + 3.2, 0.3 * len(remedies) + 1.4), layout="constrained")
+    axes = drawn.add_subplot()
+    axes.imshow(shares[best], cmap="Oranges", vmin=0, vmax=1.3, aspect="auto")
+    for (place, column), share in np.ndenumerate(shares[best]):
+        axes.text(
+            column,
+            place,
+            "" if np.isnan(share) else f"{share:.2f}",
+            ha="center",
+            va="center",
+            fontsize="small",
         )
+    axes.set_xticks(
+        range(len(parts)), [part.replace(", ", ",\n").replace("two words", "two\nwords") for part in parts]
+    )
+    told = [measured.get(cell("reverse_told", parts[0], remedy)) for remedy in remedies]
+    marks = ["" if one is None or one.mean == 0 else " *" for one in told]
+    labels = [_label(remedies[row], "") + marks[row] for row in best]
+    axes.set_yticks(range(len(remedies)), labels, fontsize="small")
+    axes.set_title(
+        "Held-out reverse questions answered, over the whole vocabulary (* the reverse is told in some order)",
+        loc="left",
+        fontsize="medium",
+    )
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     return drawn
 
 
@@ -80,32 +121,48 @@ def _short(quantity: str, found: Estimate) -> str:
     return f"{found.mean / 1000:.0f}" if quantity == "words" else f"{found.mean:.2f}"
 
 
-def _sensitivity(part: str, rows: pl.DataFrame, measured: Measured) -> "Figure":
-    """Reverse recall over the whole vocabulary of every remedy in every setting."""
-    import numpy as np
+def _sensitivity(curves: pl.DataFrame, measured: Measured) -> "Figure":
+    """Reverse recall over the whole vocabulary of every remedy in every setting, the remedies of a part together."""
     from matplotlib.figure import Figure
 
-    settings = ["default", *sorted(set(rows["setting"]) - {"default"})]
-    remedies = rows["remedy"].unique(maintain_order=True).to_list()
-    shares = np.array(
-        [
-            [
-                measured[cell("reverse", part, remedy, "", "" if s == "default" else s)].mean
-                for remedy in remedies
-            ]
-            for s in settings
-        ]
+    parts = curves["part"].unique(maintain_order=True).to_list()
+    remedies = {part: _remedies_of(curves, part) for part in parts}
+    settings = ["default", *(s for s in curves["setting"].unique(maintain_order=True) if s != "default")]
+    count = sum(map(len, remedies.values()))
+    drawn = Figure(figsize=(1.25 * count + 2.4, 0.32 * len(settings) + 1.6), layout="constrained")
+    drawn.suptitle(
+        "Reverse recall, one change at a time (forward recall where it is below .99)", fontsize="medium"
     )
-    drawn = Figure(figsize=(1.7 * len(remedies) + 2.2, 0.32 * len(settings) + 1.4), layout="constrained")
-    axes = drawn.add_subplot()
+    beside = drawn.subplots(
+        1, len(parts), sharey=True, width_ratios=[len(own) for own in remedies.values()], squeeze=False
+    )
+    for axes, part in zip(beside[0], parts, strict=True):
+        _settings(axes, part, remedies[part], settings, measured)
+    return drawn
+
+
+def _remedies_of(curves: pl.DataFrame, part: str) -> list[str]:
+    return curves.filter(pl.col("part") == part)["remedy"].unique(maintain_order=True).to_list()
+
+
+def _settings(axes: "Axes", part: str, remedies: list[str], settings: list[str], measured: Measured) -> None:
+    import numpy as np
+
+    shares = np.zeros((len(settings), len(remedies)))
+    for row, setting in enumerate(settings):
+        for column, remedy in enumerate(remedies):
+            label = "" if setting == "default" else setting
+            reverse, forward = (
+                measured[cell(quantity, part, remedy, "", label)].mean for quantity in ("reverse", "forward")
+            )
+            shares[row, column] = reverse
+            known = "" if forward >= 0.99 else f" ({forward:.2f})"
+            axes.text(column, row, f"{reverse:.2f}{known}", ha="center", va="center", fontsize="small")
     axes.imshow(shares, cmap="Oranges", vmin=0, vmax=1.3, aspect="auto")
-    for (row, column), share in np.ndenumerate(shares):
-        axes.text(column, row, f"{share:.2f}", ha="center", va="center")
-    axes.set_yticks(
-        range(len(settings)), [setting.replace("_", " ").replace("=", " ") for setting in settings]
+    axes.set_yticks(range(len(settings)), [one.replace("_", " ").replace("=", " ") for one in settings])
+    axes.set_xticks(
+        range(len(remedies)), [remedy.replace(" ", "\n", 1) for remedy in remedies], fontsize="small"
     )
-    axes.set_xticks(range(len(remedies)), [remedy.replace(" ", "\n", 1) for remedy in remedies])
-    axes.set_title("Reverse recall, one change at a time", loc="left", fontsize="medium")
+    axes.set_title(part.removeprefix("sensitivity, ").replace("sensitivity", "800 words"), fontsize="small")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    return drawn
