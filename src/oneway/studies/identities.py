@@ -3,8 +3,9 @@
 Source: Berglund et al. 2023, experiment 1 (arXiv 2309.12288).
 
 Deviations from the paper, which fine-tunes language models: the models are small decoders grown here from
-nothing, one world of people per seed, and every phrasing that tests was never trained on. The loss mask is
-part of the config: on all tokens of a text, or on the answer and the stop after it alone.
+nothing, one world of people per seed, and every phrasing that tests was never trained on. Checkpoints are
+fine-tuned in `identities-fine-tuned`. The loss mask is part of the config: on all tokens of a text, or on the
+answer and the stop after it alone.
 """
 
 from collections.abc import Sequence
