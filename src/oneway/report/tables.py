@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _STYLES = {"reproduced": "green", "contradicted": "red", "inconclusive": "yellow"}
 _LONGEST = 60  # characters of a name on a line
+_NAMED = 12  # claims of a cell that are named
 _WIDTH = 110  # where nobody watches there is no width to fit into
 
 
@@ -194,8 +195,14 @@ def verdict_table_markdown(records: Mapping[str, RunRecord]) -> str:
 def verdict_overview_markdown(records: Sequence[tuple[str, RunRecord]]) -> str:
     """The verdicts of some runs as a Markdown table, a line per run: what it asks, and its claims by verdict.
 
-    Each run links to what stands before it.
+    Each run links to what stands before it. Of more than a dozen claims only their number is said.
     """
+
+    def told(ids: Sequence[str], link: str) -> str:
+        if len(ids) > _NAMED:
+            return f"[{len(ids)} claims]({link})"
+        return _markdown(", ".join(ids)) or "–"
+
     verdicts = list(_STYLES)
     lines = [
         f"| Run | Asks | {' | '.join(verdict.capitalize() for verdict in verdicts)} |",
@@ -205,7 +212,7 @@ def verdict_overview_markdown(records: Sequence[tuple[str, RunRecord]]) -> str:
         by_verdict = {
             verdict: [c["id"] for c in record.claims if c["verdict"] == verdict] for verdict in verdicts
         }
-        claims = " | ".join(_markdown(", ".join(by_verdict[verdict])) or "–" for verdict in verdicts)
+        claims = " | ".join(told(by_verdict[verdict], link) for verdict in verdicts)
         lines.append(f"| [{_markdown(_run_name(record))}]({link}) | {_markdown(record.title)} | {claims} |")
     return "\n".join(lines) + "\n"
 

@@ -120,3 +120,6 @@ def test_overview_has_a_line_per_run_and_escapes() -> None:
     claims.append(judged | {"id": "C", "verdict": "contradicted"})
     text = verdict_overview_markdown([("s.md", record(claims=claims, title="<b>"))])
     assert text.splitlines()[2] == "| [s, 2 seeds](s.md) | &lt;b&gt; | A, B\\| | C | – |"
+    many = [judged | {"id": str(number), "verdict": "reproduced"} for number in range(13)]
+    text = verdict_overview_markdown([("s.md", record(claims=many, title="t"))])
+    assert text.splitlines()[2] == "| [s, 2 seeds](s.md) | t | [13 claims](s.md) | – | – |"
