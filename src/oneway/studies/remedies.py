@@ -4,9 +4,8 @@ Every remedy trains the same small transformer for the same number of steps on t
 ways, the others forward only; a remedy changes the text, the objective or the configuration. Worlds grow in
 difficulty: single words, names of two words, the same in three phrasings, descriptions, families. Asked is the
 direction that was never told, over the whole vocabulary and among all candidates, and what it costs: forward recall,
-the loss on other text, words read and seconds.
-Controls of the bridges: identities that name somebody else, bridges for
-other entities only, and the answers as targets behind words of no fact.
+the loss on other text, words read and seconds. Controls of the bridges: identities that name somebody else, bridges
+for other entities only, and the answers as targets behind words of no fact.
 
 Source: the papers that each remedy names (see docs: `oneway.training.remedies.remedy`). Deviation from all of them:
 models are grown from nothing in small worlds instead of language models being fine-tuned.
