@@ -97,7 +97,7 @@ def phrased(seeds: int) -> Part:
     """Names of two words in three phrasings: where the bridge between words breaks, and two others do not."""
     return Part(
         name="phrasings", world="phrasings", size=40, seeds=seeds, controls=CONTROLS, controlled=LONG_NAMES,
-        model={"layers": 2}, training={"steps": 1000},
+        model={"layers": 2}, training={"steps": 800},
     )  # fmt: skip
 
 
@@ -113,13 +113,13 @@ def standard() -> Config:
     two_words, identities, families = (
         Part(name=name, world=name, size=size, seeds=10, model={"layers": layers}, training={"steps": steps})
         for name, size, layers, steps in (
-            ("two words", 40, 1, 1200),
-            ("identities", 45, 2, 500),
-            ("families", 40, 2, 600),
+            ("two words", 40, 1, 800),
+            ("identities", 45, 2, 300),
+            ("families", 40, 2, 400),
         )
     )
-    arrows, best = replace(_arrows(10), training={"steps": 800}), replace(large(), remedies=BEST)
-    return Config(parts=(arrows, two_words, phrased(10), identities, families, best))
+    best = replace(large(), remedies=BEST)
+    return Config(parts=(_arrows(10), two_words, phrased(10), identities, families, best))
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def quick() -> Config:
 def standard() -> Config:
     """Ten seeds, as many steps as where the remedies are judged."""
     single, long = quick().parts
-    single, long = replace(single, seeds=10, training={}), replace(long, seeds=10, training={"steps": 1000})
+    single, long = replace(single, seeds=10, training={}), replace(long, seeds=10, training={"steps": 800})
     return Config(parts=(single, long), seeds=tuple(range(10, 20)))
 
 
