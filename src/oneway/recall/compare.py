@@ -40,7 +40,7 @@ class Audited(Protocol):
     def skipped(self) -> pl.DataFrame | None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """What became of every fact: `rows` has a row per fact, `summary` the entries of the record."""
 
@@ -76,8 +76,16 @@ class Comparison:
 
         return save_run(Run(record=self.record, rows=self.rows), printed(self.summary), directory)
 
+    def __repr__(self) -> str:
+        return f"<{self.record.title}>"
+
     def _repr_html_(self) -> str:
-        return self.figure()._repr_html_()
+        from oneway.report.comparisons import printed
+        from oneway.report.notebook import shown
+        from oneway.report.tables import changes_line, difference_table
+
+        tables = changes_line(self.summary), difference_table(self.summary)
+        return shown(self.record.title, tables, printed(self.summary))
 
 
 def compare(before: Audited, after: Audited) -> Comparison:

@@ -30,7 +30,7 @@ ASKED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class AuditResult:
     """An audit: `rows` has a row per fact, direction and template, `summary` an entry per group.
 
@@ -82,8 +82,15 @@ class AuditResult:
             raise ValueError(f"cannot read the audit in {directory}: {error}") from error
         return cls(facts, rows, list(map(dict, record.summary)), skipped, record)
 
+    def __repr__(self) -> str:
+        return f"<{self.record.title}>"
+
     def _repr_html_(self) -> str:
-        return self.figure()._repr_html_()
+        from oneway.report.figures import bars
+        from oneway.report.notebook import shown
+        from oneway.report.tables import summary_table
+
+        return shown(self.record.title, [summary_table(self.summary)], bars(self.summary))
 
 
 def record_of(

@@ -128,7 +128,7 @@ def _draw_transitions(axes: "Axes", transitions: Sequence[Mapping[str, Any]]) ->
                 color="white" if dark else "#222222" if n else "#9a9a9a",
             )
     labels = [words(name) for name in names]
-    axes.set_xticks(range(len(names)), ["\n".join(label.rsplit(" ", 1)) for label in labels], fontsize=9)
+    axes.set_xticks(range(len(names)), ["\n".join(label.split()) for label in labels], fontsize=9)
     axes.set_yticks(range(len(names)), labels, fontsize=9)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -57,6 +57,15 @@ def verdict_table(record: RunRecord) -> Table:
     return table
 
 
+def claims_table(record: RunRecord) -> Table:
+    """Every claim in words with its verdict."""
+    table = Table("claim", "verdict", "what was claimed", box=SIMPLE_HEAD)
+    for claim in record.claims:
+        verdict = _text(claim["verdict"], style=_STYLES.get(claim["verdict"], ""))
+        table.add_row(_text(claim["id"]), verdict, _text(claim["text"]))
+    return table
+
+
 def summary_table(summary: Sequence[Mapping[str, Any]]) -> Table:
     """Exact match per direction: all facts, each split, each relation."""
     entries = {(s["split"], s["relation"], s["direction"]): s for s in summary}

@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,8 @@ from oneway.report import Dissection, Run, save_dissection, write_page
 from oneway.report.circuit import circuit_figure
 from oneway.report.dissection import HYPOTHESES
 from oneway.report.figures import picture as printed
+from oneway.report.notebook import shown
+from oneway.report.tables import claims_table
 from oneway.runs.directory import RunDirectory, new_run_id
 from oneway.studies.dissection_claims import CLAIMS
 
@@ -50,7 +51,7 @@ class DissectionConfig:
     sizes: Sizes = field(default_factory=Sizes)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Dissected:
     """A dissection: what every step found, the claims judged by it, and what the page shows."""
 
@@ -86,8 +87,11 @@ class Dissected:
     def _table(self, name: str) -> pl.DataFrame:
         return self.to_frame() if name == "measured" else self.findings.tables[name]
 
+    def __repr__(self) -> str:
+        return f"<{self.record.title}>"
+
     def _repr_html_(self) -> str:
-        return f"<h3>{escape(self.record.title)}</h3>" + self.to_frame()._repr_html_()
+        return shown(self.record.title, [claims_table(self.record)], self.figure())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,6 +28,8 @@ from oneway.recall.rows import DIRECTIONS
 from oneway.recall.text_loss import text_loss, tokens_of
 from oneway.remedies import Augmentation, augment, planned
 from oneway.report import Run, write_page
+from oneway.report.notebook import shown
+from oneway.report.tables import verdict_table
 from oneway.runs.directory import RunDirectory, new_run_id
 from oneway.training.fine_tuning import FineTuning, fine_tune
 
@@ -85,7 +87,7 @@ OTHERS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Repaired:
     """What was made and measured: the checkpoint's folder, the comparison of the facts, the record, and every share
     and difference by name (`reverse_before`, `unseen_reverse_gain`, …)."""
@@ -98,6 +100,12 @@ class Repaired:
     def to_frame(self) -> pl.DataFrame:
         """Every fact with its classes before and after and its change."""
         return self.comparison.to_frame()
+
+    def __repr__(self) -> str:
+        return f"<{self.record.title}>"
+
+    def _repr_html_(self) -> str:
+        return shown(self.record.title, [verdict_table(self.record)]) + self.comparison._repr_html_()
 
 
 @dataclass(frozen=True, slots=True)

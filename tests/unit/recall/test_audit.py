@@ -144,9 +144,13 @@ def test_saving_writes_table_page_and_record(pair, tmp_path):
     assert json.loads((folder / "record.json").read_text())["run_id"] == result.record.run_id
 
 
-def test_a_notebook_shows_a_picture(pair):
+def test_a_notebook_shows_a_table_and_a_picture(pair):
     result = audit(pair, TABLE)
-    assert "plotly" in result._repr_html_()
+    shown = result._repr_html_()
+    assert shown.count("<table>") == 1
+    assert "data:image/png;base64," in shown
+    assert "<script" not in shown
+    assert repr(result) == f"<{result.record.title}>"
 
 
 def test_only_the_directions_asked_for(pair):
