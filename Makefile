@@ -8,7 +8,7 @@ TOOLS := .venv-fine-tuning-tools
 DYNAMICS := reversal-grid retrieve-then-reverse weights one-layer in-context orthogonality gradients chain \
 	related-tokens bilinear reversal
 
-.PHONY: demo test check studies bench fuzz features fine-tuning-tools transformer-lens wheel clean
+.PHONY: demo test check studies notebooks guide bench fuzz features fine-tuning-tools transformer-lens wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/oneway demo
@@ -24,6 +24,13 @@ check: $(VENV)/.installed-dev
 # The quick recipe of every study of training dynamics, two at a time, the longest first.
 studies: $(VENV)/.installed
 	printf '%s\n' $(DYNAMICS) | OMP_NUM_THREADS=1 xargs -P 2 -I NAME $(BIN)/oneway run NAME --recipe quick
+
+# The notebooks of examples/ and the guide, run and written anew with what they say now.
+notebooks: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python docs/notebooks.py
+
+guide: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python docs/guide.py
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/audit.py
