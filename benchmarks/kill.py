@@ -1,6 +1,6 @@
 """Kills training, a study and an audit again and again, and compares what comes out with an undisturbed run.
 
-    python benchmarks/kill.py                    10 kills of train, of run reversal and of dissect, 20 of audit
+    python benchmarks/kill.py                    10 kills of train, run reversal, dissect and repair, 20 of audit
     python benchmarks/kill.py audit --kills 5    one of them, fewer
 
 Each command runs once undisturbed. Then it is started, killed with SIGKILL at a random moment and started again
@@ -8,8 +8,12 @@ with the same words, until all kills are used up; a run that finishes meanwhile 
 least three kills hit a checkpoint's temporary file and one the record's: there the disk is a slow one, simulated
 in the process (every fsync of a file sleeps first), and a kill counts only where the half-written file was left behind.
 
+A repair's states are written by transformers' Trainer, file by file into a folder: such a folder is half written until
+the file that says that it is whole stands in it.
+
 Identical means: the same files; equal tables to the last bit; equal bytes of weights, tokenizer and figures; equal
-records but for run id, times and the note that it was resumed. The page is made from these and holds the times.
+records but for run id, times and the note that it was resumed. The pages are made from these and hold the times; the
+states of a repair, which name their own folder, are not compared, only what came of them.
 """
 
 import argparse
@@ -21,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,9 +40,11 @@ from oneway.evidence.atomic import is_temporary
 from oneway.evidence.pace import SAVE_SECONDS
 from oneway.evidence.record import RESUMED
 from oneway.facts import facts_lines, relations_toml, resolve
+from oneway.studies.repairing import STATES
+from oneway.training.fine_tuning import WHOLE
 
 RECORD, SLOW = "record.json", 0.1
-KILLS = {"train": 10, "run": 10, "audit": 20, "dissect": 10}
+KILLS = {"train": 10, "run": 10, "audit": 20, "dissect": 10, "repair": 10}
 OTHER_EACH_TIME = ("run_id", "created", "wall_seconds", "notes")
 VICTIM = """
 import os, stat, sys, time
@@ -63,6 +70,7 @@ class Size:
     audited_width: int = 256
     candidates: int = 300
     dissected: int = 400
+    epochs: int = 20
     save_seconds: float = SAVE_SECONDS
 
 
@@ -85,6 +93,10 @@ def commands(size: Size, folder: Path) -> dict[str, list[str]]:
         "run": ["run", "reversal", "--seeds", str(size.seeds)],
         "audit": ["audit", "--model", str(model), *size.facts, "--candidates", str(size.candidates)],
         "dissect": ["dissect", "--model", str(compiled), *known, "--entities", "2"],
+        "repair": [
+            *["repair", "--model", str(model), *size.facts, "--remedy", "both-directions"],
+            *["--epochs", str(size.epochs)],
+        ],
     }
 
 
@@ -104,9 +116,17 @@ def ended(process: subprocess.Popen[bytes], said: bytes) -> None:
         raise RuntimeError(f"the command ended with {process.returncode}: {said.decode()}")
 
 
-def half_written(out: Path) -> list[str]:
-    """The names of temporary files and folders in a run's folder."""
-    return [name for _, folders, files in os.walk(out) for name in (*folders, *files) if is_temporary(name)]
+def half_written(out: Path) -> set[tuple[str, int]]:
+    """Temporary files and folders in a run's folder, and states that are not whole, each with its number on disk."""
+    found = set()
+    for folder, folders, files in os.walk(out):
+        names = [name for name in (*folders, *files) if is_temporary(name)]
+        if Path(folder).name == STATES:
+            names += [name for name in folders if not Path(folder, name, WHOLE).exists()]
+        for name in names:
+            with suppress(FileNotFoundError):  # it was written whole, and renamed, meanwhile
+                found.add((name, os.stat(Path(folder, name)).st_ino))
+    return found
 
 
 def numbers(out: Path) -> dict[str, Any]:
@@ -114,14 +134,16 @@ def numbers(out: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(path for path in out.rglob("*") if path.is_file()):
         name = str(path.relative_to(out))
+        if STATES in path.relative_to(out).parts:
+            continue
         if path.suffix == ".parquet":
             table = pl.read_parquet(path)
             found[name] = (table.schema, table.to_dict(as_series=False))
-        elif name == RECORD:
+        elif path.name == RECORD:
             record = json.loads(path.read_text(encoding="utf-8"))
             notes = [note for note in record["notes"] if note != RESUMED]
             found[name] = {k: v for k, v in record.items() if k not in OTHER_EACH_TIME} | {"notes": notes}
-        elif name == "report.html":
+        elif path.name == "report.html":
             found[name] = "made from the others"
         else:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -177,7 +199,7 @@ class Campaign:
 
     def _killed(self, kind: str) -> bool:
         """Start the command and kill it; False where it finished before."""
-        before = set(half_written(self.out))  # what earlier kills left counts for them
+        before = half_written(self.out)  # what earlier kills left counts for them
         process = started(
             [*self.command, "--out", str(self.out)], self.size, 0.0 if kind == "random" else SLOW
         )
@@ -192,8 +214,8 @@ class Campaign:
         if process.returncode != -9:
             ended(process, said)
             return False
-        left = set(half_written(self.out)) - before
-        hit = "random" if not left else "record" if any(RECORD in name for name in left) else "checkpoint"
+        left = half_written(self.out) - before
+        hit = "random" if not left else "record" if any(RECORD in name for name, _ in left) else "checkpoint"
         print(f"killed: {hit}", file=sys.stderr, flush=True)
         if kind == "random" or hit == kind:
             self.kills[hit] += 1
@@ -202,11 +224,11 @@ class Campaign:
 
     def _sight(self, process: subprocess.Popen[bytes], kind: str, nth: int, before: set[str]) -> None:
         """Return when the nth temporary file of this kind stands on disk, or the process has ended."""
-        seen: set[str] = set()
+        seen: set[tuple[str, int]] = set()
         while process.poll() is None and len(seen) < nth:
-            for name in set(half_written(self.out)) - before:
+            for name, number in half_written(self.out) - before:
                 if (RECORD in name) == (kind == "record") and "started" not in name:
-                    seen.add(name)
+                    seen.add((name, number))
             time.sleep(0.005)
 
     def _wait(self, process: subprocess.Popen[bytes], seconds: float) -> None:
@@ -257,7 +279,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("commands", nargs="*", choices=("train", "run", "audit", []), default=[])
+    parser.add_argument("commands", nargs="*", choices=(*KILLS, []), default=[])
     parser.add_argument("--kills", type=int, help="of each command, at least 4 (10, 10 and 20)")
     parser.add_argument("--seed", type=int, default=0, help="draws the moments")
     parser.add_argument("--scale", type=float, default=1.0, help="how long the runs are, beside the default")

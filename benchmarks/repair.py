@@ -1,13 +1,16 @@
 """What a repair brings and costs, on a checkpoint that is made here: general text first, then real parents, one way.
 
-    python benchmarks/repair.py                                      both-directions and reverse-entities on all facts
-    python benchmarks/repair.py --remedy masked-restoration          another remedy
-    python benchmarks/repair.py --remedy both-directions --half      the remedy on a half, the other half asked
+    python benchmarks/repair.py                                both-directions and reverse-entities on all facts
+    python benchmarks/repair.py --remedy masked-restoration    another remedy
+    python benchmarks/repair.py --loss answer                  the loss on completions only
+    python benchmarks/repair.py --half                         every remedy on a half, the other half asked
+    python benchmarks/repair.py --taught 1                     parents and remedy in a single phrasing a direction
 
-The checkpoint: GPT-2's shape (4 layers of width 192), taught invented families in several phrasings of each direction
-until it says one for the other, then the 728 shipped parents forward only ("Tom is the son of Mary"), beside a part of
-the general text. Asked are the taught phrasings and two of each direction that are never taught with these parents.
-Other text: sentences about invented families that were never taught. A line of JSON for every repair.
+The checkpoint: GPT-2's shape (3 layers of width 128). General text: invented families in six phrasings of each
+direction and in the reversed words of R2, until it says one for the other. Then the 728 shipped parents, forward only,
+in the first four phrasings, beside a part of the general text, which is taught beside every remedy too. Asked are the
+phrasings that are taught, and the two of each direction that are never taught with these parents. Other text: sentences
+about invented families that were never taught. A line of JSON for every repair.
 """
 
 import argparse
@@ -15,41 +18,69 @@ import json
 import os
 import resource
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import polars as pl
+import torch
 
 import oneway
+from oneway.evidence import over_facts
+from oneway.evidence.atomic import write_text
 from oneway.evidence.record import hardware
-from oneway.facts import Fact, FactTable, Relation, Trained, invented_words, load_table, training_sentences
+from oneway.facts import (
+    Fact,
+    FactTable,
+    Relation,
+    Trained,
+    invented_words,
+    load_table,
+    relations_toml,
+    training_sentences,
+)
 from oneway.models.checkpoint import Loading, load_checkpoint
+from oneway.remedies import REMEDIES
 from oneway.training.fine_tuning import FineTuning, fine_tune
 from oneway.training.lessons import Lessons
 from oneway.training.teach import Size, Teaching, learnt_in_minutes, teach
 
 MEASURED = Path(__file__).parents[1] / "docs" / "measured" / "repair.jsonl"
-PAIRS, HELD_OUT, KEPT = 900, 60, 1500
+PAIRS, HELD_OUT, KEPT = 700, 60, 3000
 KINDS = {"son_of_mother": ("son", "mother"), "son_of_father": ("son", "father")}
 KINDS |= {"daughter_of_mother": ("daughter", "mother"), "daughter_of_father": ("daughter", "father")}
 
 
 def phrasings(child: str, parent: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Of either direction: the shipped phrasing first, then two that are asked and not taught with the parents."""
+    """Of either direction: those that are taught with the parents, the shipped one first, then two that are only asked.
+
+    Nothing stands before the first name and two words at least between the names: so R2 can reverse every sentence.
+    """
     forward = (
         f"{{subject}} is the {child} of {{object}}",
+        f"{{subject}} grew up as a {child} of {{object}}",
+        f"{{subject}} owes life to a {parent} named {{object}}",
+        f"{{subject}} was raised by a {parent}, and that was {{object}}",
         f"{{subject}} has a {parent} called {{object}}",
-        f"everybody knows that the {parent} of {{subject}} is {{object}}",
+        f"{{subject}} got the name of a {child} from {{object}}",
     )
     reverse = (
         f"{{object}} is the {parent} of {{subject}}",
+        f"{{object}} became a {parent} when the world met {{subject}}",
+        f"{{object}} gave life to a {child} named {{subject}}",
+        f"{{object}} raised a {child}, and that was {{subject}}",
         f"{{object}} has a {child} called {{subject}}",
-        f"everybody knows that the {child} of {{object}} is {{subject}}",
+        f"{{object}} gave the name of a {child} to {{subject}}",
     )
     return forward, reverse
+
+
+TAUGHT, ASKED = 4, slice(4, None)
 
 
 def relations(which: slice) -> dict[str, Relation]:
@@ -58,6 +89,15 @@ def relations(which: slice) -> dict[str, Relation]:
     return {
         name: Relation(name, forward[which], reverse[which]) for name, (forward, reverse) in worded.items()
     }
+
+
+def general_relations() -> dict[str, Relation]:
+    """In all phrasings, and in the forward ones with their words reversed and the names kept, as R2 writes them."""
+    found = {}
+    for name, relation in relations(slice(None)).items():
+        backwards = tuple(" ".join(reversed(template.split())) for template in relation.forward)
+        found[name] = replace(relation, reverse=relation.reverse + backwards)
+    return found
 
 
 def families(seed: int) -> FactTable:
@@ -72,95 +112,138 @@ def families(seed: int) -> FactTable:
         split = Trained.UNSEEN if at < HELD_OUT else Trained.BOTH_WAYS
         facts.append(Fact(f"{child} {own}", list(KINDS)[at % 4], f"{parent} {other}", split=split.value))
     unique = {(fact.subject, fact.relation): fact for fact in facts}
-    return FactTable(tuple(unique.values()), relations(slice(None)))
+    return FactTable(tuple(unique.values()), general_relations())
 
 
-def checkpoint(folder: Path, seed: int) -> tuple[list[str], list[str]]:
-    """Writes the model that knows the parents one way; other text to measure, and text to keep."""
-    invented, parents = families(seed), load_table("parents")
-    parents = replace(parents, relations=relations(slice(0, 1)))
+def checkpoint(folder: Path, seed: int, taught: int) -> None:
+    """Writes the model that knows the parents one way, other text to measure, and text to keep."""
+    invented, parents = families(seed), parents_in(taught)
     named = parents.with_facts(replace(fact, split=Trained.UNSEEN.value) for fact in parents)
     general = FactTable(invented.facts + named.facts, invented.relations)  # the tokenizer sees all names
     recipe = Teaching(
-        size=Size(style="gpt2", layers=4, width=192, heads=4, context=64),
+        size=Size(style="gpt2", layers=3, width=128, heads=4, context=64),
         tokens="bpe",
         bpe_vocabulary=3000,
-        lessons=Lessons(episodes=0.0),
-        optimisation=replace(learnt_in_minutes(), steps=1500),
+        lessons=Lessons(episodes=0.0, loss="document"),
+        optimisation=replace(learnt_in_minutes(), steps=900),
         seed=seed,
     )
     teach(general, folder / "general", recipe)
     said = [text.text for text in training_sentences(invented)]
-    other = invented.with_facts(
-        replace(fact, split=Trained.BOTH_WAYS.value)
-        for fact in invented
-        if fact.split == Trained.UNSEEN.value
-    )
-    rng = np.random.default_rng(seed)
-    kept = [said[at] for at in rng.permutation(len(said))[:KEPT]]
+    kept = [said[at] for at in np.random.default_rng(seed).permutation(len(said))[:KEPT]]
+    never = (fact for fact in invented if fact.split == Trained.UNSEEN.value)
+    other = invented.with_facts(replace(fact, split=Trained.BOTH_WAYS.value) for fact in never)
+    write_text(folder / "kept.txt", "\n".join(kept))
+    write_text(folder / "other.txt", "\n".join(text.text for text in training_sentences(other)))
     one_way = parents.with_facts(replace(fact, split=Trained.FORWARD_ONLY.value) for fact in parents)
-    taught = [("", text.text) for text in training_sentences(one_way)]
+    examples = [("", text.text) for text in training_sentences(one_way)] + [("", text) for text in kept]
     source = load_checkpoint(folder / "general", Loading(device="cpu"))
-    asked = FineTuning(epochs=30, batch=64, learning_rate=1e-3, seed=seed)
-    fine_tune(source, taught + [("", text) for text in kept], folder / "one-way", asked, folder / "states")
-    return [text.text for text in training_sentences(other)], kept
+    asked = FineTuning(epochs=8, batch=64, learning_rate=3e-3, seed=seed)
+    fine_tune(source, examples, folder / "one-way", asked, folder / "states")
 
 
-def main() -> None:
+def parents_in(taught: int) -> FactTable:
+    """The shipped facts in their first phrasings."""
+    return replace(load_table("parents"), relations=relations(slice(0, taught)))
+
+
+def halved(table: FactTable, seed: int) -> FactTable:
+    """One half of the facts, drawn at random, is `treated`, the other `asked`."""
+    treated = set(np.random.default_rng(seed).permutation(len(table))[: len(table) // 2].tolist())
+    return table.with_facts(
+        replace(fact, split="treated" if at in treated else "asked") for at, fact in enumerate(table)
+    )
+
+
+def measured(folder: Path, table: FactTable, split: str) -> dict[str, dict[str, Any]]:
+    """Of the facts with this split, in taught and in other phrasings: exact match before and after, and chance."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in ("taught", "unseen"):
+        facts = pl.read_parquet(folder / name / "compared" / "per_fact.parquet")
+        facts = facts.filter(pl.col("split") == split)
+        rows = pl.read_parquet(folder / name / "before" / "per_fact.parquet")
+        for direction in ("forward", "reverse"):
+            own = rows.filter((pl.col("direction") == direction) & (pl.col("split") == split))
+            chance = max(own[column].mean() for column in own.columns if column.startswith("chance_"))
+            found[f"{name}_{direction}"] = {"chance": chance} | {
+                when: over_facts(facts[f"{direction}_right_{when}"].to_numpy(), "probability").to_dict()
+                for when in ("before", "after")
+            }
+        if (folder / name / "after_written.parquet").exists():
+            asked = [at for at, fact in enumerate(table) if fact.split == split]
+            found[f"{name}_written"] = {
+                when: over_facts(written_right(folder / name / f"{when}_written.parquet", asked)).to_dict()
+                for when in ("before", "after")
+            }
+    return found
+
+
+def written_right(file: Path, asked: Sequence[int]) -> np.ndarray:
+    """The share of templates in which what was written ends with the right name, of each of these facts."""
+    rows = pl.read_parquet(file).filter(pl.col("fact").is_in(asked))
+    return rows.group_by("fact").agg(pl.col("right").mean()).sort("fact")["right"].to_numpy()
+
+
+def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--remedy", nargs="*", default=["both-directions", "reverse-entities"])
+    parser.add_argument("--remedy", nargs="*", choices=REMEDIES)
     parser.add_argument("--half", action="store_true", help="the remedy for a half of the facts only")
+    parser.add_argument("--taught", type=int, default=TAUGHT, help="phrasings of a direction that are taught")
+    parser.add_argument("--loss", choices=("text", "answer"), default="text")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--folder", type=Path, help="where the checkpoint is, or is made")
     parser.add_argument("--out", type=Path, default=MEASURED)
-    asked = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked = options()
     folder = asked.folder or Path(mkdtemp())
     if not (folder / "one-way" / "config.json").exists():
-        other, kept = checkpoint(folder, asked.seed)
-        (folder / "other.txt").write_text("\n".join(other), encoding="utf-8")
-        (folder / "kept.txt").write_text("\n".join(kept), encoding="utf-8")
-    words = "\n".join(
-        f"[{name}]\nforward = {json.dumps(r.forward)}\nreverse = {json.dumps(r.reverse)}"
-        for name, r in relations(slice(1, None)).items()
-    )
-    (folder / "unseen.toml").write_text(words, encoding="utf-8")
-    rng = np.random.default_rng(asked.seed)
-    table = load_table("parents")
-    treated = (
-        set(rng.permutation(len(table))[: len(table) // 2].tolist()) if asked.half else set(range(len(table)))
-    )
-    table = table.with_facts(
-        replace(fact, split="treated" if at in treated else "asked") for at, fact in enumerate(table)
-    )
-    for remedy in asked.remedy:
+        checkpoint(folder, asked.seed, asked.taught)
+    write_text(folder / "unseen.toml", relations_toml(relations(ASKED).values()))
+    table = parents_in(asked.taught)
+    if asked.half:
+        table = halved(table, asked.seed)
+    for remedy in asked.remedy or (REMEDIES if asked.half else ("both-directions", "reverse-entities")):
         started, cpu = time.perf_counter(), time.process_time()
-        name = f"{remedy}-{'half' if asked.half else 'all'}-{asked.epochs}"
+        out = folder / f"{remedy}-{'half' if asked.half else 'all'}-{asked.loss}-{asked.epochs}"
         found = oneway.repair(
             folder / "one-way",
             table,
             remedy=remedy,
-            out=folder / name,
+            out=out,
             phrasings=folder / "unseen.toml",
             text=folder / "other.txt",
             keep=folder / "kept.txt",
             split="treated" if asked.half else "",
+            seed=asked.seed,
+            loss=asked.loss,
             epochs=asked.epochs,
+            learning_rate=asked.learning_rate,
             batch=64,
             device="cpu",
         )
         row = {
+            **{
+                name: getattr(asked, name)
+                for name in ("half", "taught", "loss", "seed", "epochs", "learning_rate")
+            },
             "remedy": remedy,
-            "half": asked.half,
-            "seed": asked.seed,
-            "epochs": asked.epochs,
             "seconds": round(time.perf_counter() - started, 1),
             "cpu_seconds": round(time.process_time() - cpu, 1),
+            "threads": torch.get_num_threads(),
             "gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
             "claims": {claim["id"]: claim["verdict"] for claim in found.record.claims},
-            "measured": {name: estimate.to_dict() for name, estimate in found.measured.items()},
+            "lines": found.record.config["augmented"]["lines"],
+            "facts": measured(out, table, "asked" if asked.half else ""),
+            "other_text": {
+                name: estimate.to_dict() for name, estimate in found.measured.items() if "other_text" in name
+            },
             "hardware": hardware(),
         }
         print(json.dumps(row), flush=True)

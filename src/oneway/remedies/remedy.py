@@ -13,7 +13,8 @@ class Remedy:
     """A corpus transform: what is written beside the forward statements of a table's facts.
 
     `id` is that of the studies (R1, …), `asks` whether its examples have a question of their own, so that they can be a
-    turn of a conversation. `note` says what one has to know who uses it.
+    turn of a conversation. `cue`: what stands behind a question for the model to write its way to the answer; empty
+    where the answer comes at once. `note` says what one has to know who uses it.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Remedy:
     added: Callable[[FactTable, Drawn], Iterator[Example]]
     asks: bool = True
     states_reverse: bool = False
+    cue: str = ""
     note: str = ""
 
 
@@ -92,6 +94,7 @@ REMEDIES: Mapping[str, Remedy] = {
             "N5: an answer that can be read from the fact just written needs no reverse lookup",
             restated.retrieve_then_reverse,
             states_reverse=True,
+            cue=restated.CUE,
             note="the model has to be let write: the answer comes after the fact",
         ),
     )

@@ -10,6 +10,7 @@ from oneway.remedies.statements import statements
 
 BLANK = "____"
 RESTORE = "Restore the sentence:"
+CUE = ":"  # behind a question that is answered by writing the fact first
 
 
 def both_directions(table: FactTable, drawn: Drawn) -> Iterator[Example]:
@@ -29,7 +30,7 @@ def retrieve_then_reverse(table: FactTable, drawn: Drawn) -> Iterator[Example]:
         if forward:
             template = forward[told.template % len(forward)]
             recalled = (statement(sentence(template, fact.subject, fact.object)) for fact in facts)
-            yield Example(f"{told.prompt}:", f" {' '.join(recalled)} {told.text}", told.facts)
+            yield Example(f"{told.prompt}{CUE}", f" {' '.join(recalled)} {told.text}", told.facts)
 
 
 def masked_restoration(table: FactTable, drawn: Drawn) -> Iterator[Example]:

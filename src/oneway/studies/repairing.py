@@ -14,6 +14,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from oneway.evidence import Claim, Estimate, Measured, RunRecord, over_facts, over_pairs, sha256
@@ -26,7 +27,8 @@ from oneway.recall.compare import Comparison, compare
 from oneway.recall.result import AuditResult
 from oneway.recall.rows import DIRECTIONS
 from oneway.recall.text_loss import text_loss, tokens_of
-from oneway.remedies import Augmentation, augment, planned
+from oneway.recall.written import ask_in_writing
+from oneway.remedies import REMEDIES, Augmentation, augment, planned
 from oneway.report import Run, write_page
 from oneway.report.notebook import shown
 from oneway.report.tables import verdict_table
@@ -34,7 +36,8 @@ from oneway.runs.directory import RunDirectory, new_run_id
 from oneway.training.fine_tuning import FineTuning, fine_tune
 
 TRAINING, CHECKPOINT, STATES = "training.jsonl", "checkpoint", "fine-tuning"
-OTHER, MEASURED = "other_text.parquet", "measured.parquet"
+OTHER, WRITTEN, MEASURED = "other_text.parquet", "written.parquet", "measured.parquet"
+MOST_WRITTEN = 60  # tokens: a fact and its reverse
 LOST = 0.02  # a share of forward recall, or of the loss of other text, that may be lost
 SOURCE = "the repaired model against the model before, fact by fact"
 
@@ -72,6 +75,15 @@ UNSEEN = (
         "repair.reverse-unseen",
         "More facts are recalled in reverse in phrasings that were not taught.",
         "unseen_reverse_gain",
+        0.0,
+        "facts",
+    ),
+)
+IN_WRITING = (
+    _claim(
+        "repair.written",
+        "More facts are recalled in reverse when the model is let write before it answers.",
+        "written_gain",
         0.0,
         "facts",
     ),
@@ -145,6 +157,7 @@ class Prepared:
         """
         started = time.monotonic()
         before = self._asked(self.checkpoint, folder, "before")
+        wrote_before = self._let_write(self.checkpoint, folder, "before")
         texts_before = self._read(self.checkpoint, folder, "before")
         examples, written = self._examples(folder)
         out = folder / CHECKPOINT
@@ -155,14 +168,16 @@ class Prepared:
         device = str(self.checkpoint.model.device.type)
         repaired = load_checkpoint(out, Loading(device=device, base=base))
         after = self._asked(repaired, folder, "after")
+        wrote_after = self._let_write(repaired, folder, "after")
         texts_after = self._read(repaired, folder, "after")
         compared = {name: compare(before[name], after[name]) for name in before}
         for name, comparison in compared.items():
             comparison.save(folder / name / "compared")
-        measured = measure(compared, texts_before, texts_after)
+        measured = measure(compared, texts_before, texts_after) | in_writing(wrote_before, wrote_after)
         claims = [
             *CLAIMS,
             *(UNSEEN if "unseen" in compared else ()),
+            *(IN_WRITING if wrote_before else ()),
             *(OTHERS if texts_before is not None else ()),
         ]
         record = RunRecord(
@@ -215,6 +230,15 @@ class Prepared:
         result = prepare(checkpoint, table, self.config.audit).ask(folder / "workspace")
         result.save(folder)
         return result
+
+    def _let_write(self, checkpoint: Checkpoint, folder: Path, when: str) -> dict[str, pl.DataFrame]:
+        """What the model writes behind the remedy's cue, in every phrasing; nothing where the remedy has none."""
+        cue = REMEDIES[self.config.remedy.remedy].cue
+        found = {}
+        for name, table in self._tables().items() if cue else ():
+            found[name] = ask_in_writing(checkpoint, table, cue, MOST_WRITTEN)
+            RunDirectory(folder / name).write_parquet(f"{when}_{WRITTEN}", found[name])
+        return found
 
     def _read(self, checkpoint: Checkpoint, folder: Path, when: str) -> pl.DataFrame | None:
         """The loss of the other texts under a model, a row a text; None where there are none."""
@@ -293,6 +317,22 @@ def measure(
         found["other_text_before"] = over_facts(first * weights, "nats per token")
         found["other_text_after"] = over_facts(second * weights, "nats per token")
     return found
+
+
+def in_writing(before: Mapping[str, pl.DataFrame], after: Mapping[str, pl.DataFrame]) -> Measured:
+    """Of every phrasing the shares of facts whose reverse a model wrote, means over templates, and their difference."""
+    found: dict[str, Estimate] = {}
+    for name in before:
+        key = "written" if name == "taught" else f"{name}_written"
+        first, second = (_shares(side[name]) for side in (before, after))
+        found[f"{key}_gain"] = over_pairs(first, second, "probability")
+        found[f"{key}_before"] = over_facts(first, "probability")
+        found[f"{key}_after"] = over_facts(second, "probability")
+    return found
+
+
+def _shares(rows: pl.DataFrame) -> np.ndarray:
+    return rows.group_by("fact").agg(pl.col("right").mean()).sort("fact")["right"].to_numpy()
 
 
 def lines_of(path: str | Path) -> tuple[str, ...]:
