@@ -70,7 +70,7 @@ class Size:
     audited_width: int = 256
     candidates: int = 300
     dissected: int = 400
-    epochs: int = 20
+    epochs: int = 10
     save_seconds: float = SAVE_SECONDS
 
 
@@ -95,7 +95,7 @@ def commands(size: Size, folder: Path) -> dict[str, list[str]]:
         "dissect": ["dissect", "--model", str(compiled), *known, "--entities", "2"],
         "repair": [
             *["repair", "--model", str(model), *size.facts, "--remedy", "both-directions"],
-            *["--epochs", str(size.epochs)],
+            *["--epochs", str(size.epochs), "--save-every", "20", "--candidates", "10"],
         ],
     }
 
@@ -290,6 +290,7 @@ def main() -> None:
         training_steps=round(whole.training_steps * options.scale),
         seeds=round(whole.seeds * options.scale),
         candidates=round(whole.candidates * options.scale),
+        epochs=round(whole.epochs * options.scale),
     )
     with tempfile.TemporaryDirectory() as temporary:
         for name, command in commands(size, Path(temporary)).items():

@@ -51,7 +51,8 @@ from oneway.training.lessons import Lessons
 from oneway.training.teach import Size, Teaching, learnt_in_minutes, teach
 
 MEASURED = Path(__file__).parents[1] / "docs" / "measured" / "repair.jsonl"
-PAIRS, HELD_OUT, KEPT = 700, 60, 3000
+PAIRS, HELD_OUT, FRESH, KEPT = 700, 60, 1700, 1500
+HALVED, CANDIDATES = 160, 10  # facts of which a half is treated; wrong answers matter for ranks only
 KINDS = {"son_of_mother": ("son", "mother"), "son_of_father": ("son", "father")}
 KINDS |= {"daughter_of_mother": ("daughter", "mother"), "daughter_of_father": ("daughter", "father")}
 
@@ -100,24 +101,30 @@ def general_relations() -> dict[str, Relation]:
     return found
 
 
-def families(seed: int) -> FactTable:
-    """Invented pairs of first name and surname, seven tenths sharing the surname, as the shipped parents do."""
+def families(seed: int) -> tuple[FactTable, ...]:
+    """Invented pairs of first name and surname, seven tenths sharing the surname, as the shipped parents do.
+
+    Those of the general text, of which the first are never taught, and others that have no name in common with them.
+    """
     rng = np.random.default_rng(seed)
     words = invented_words(500, rng)
     facts = []
-    for at in range(PAIRS):
+    for at in range(PAIRS + FRESH):
         child, parent = (words[int(rng.integers(200))] for _ in range(2))
         own = words[200 + int(rng.integers(300))]
         other = own if rng.random() < 0.7 else words[200 + int(rng.integers(300))]
         split = Trained.UNSEEN if at < HELD_OUT else Trained.BOTH_WAYS
         facts.append(Fact(f"{child} {own}", list(KINDS)[at % 4], f"{parent} {other}", split=split.value))
-    unique = {(fact.subject, fact.relation): fact for fact in facts}
-    return FactTable(tuple(unique.values()), general_relations())
+    known = {(fact.subject, fact.relation): fact for fact in facts[:PAIRS]}
+    taken = {name for fact in known.values() for name in (fact.subject, fact.object)}
+    fresh = (fact for fact in facts[PAIRS:] if taken.isdisjoint((fact.subject, fact.object)))
+    others = {(fact.subject, fact.relation): fact for fact in fresh}
+    return tuple(FactTable(tuple(some.values()), general_relations()) for some in (known, others))
 
 
 def checkpoint(folder: Path, seed: int, taught: int) -> None:
     """Writes the model that knows the parents one way, other text to measure, and text to keep."""
-    invented, parents = families(seed), parents_in(taught)
+    (invented, fresh), parents = families(seed), parents_in(taught)
     named = parents.with_facts(replace(fact, split=Trained.UNSEEN.value) for fact in parents)
     general = FactTable(invented.facts + named.facts, invented.relations)  # the tokenizer sees all names
     recipe = Teaching(
@@ -129,8 +136,10 @@ def checkpoint(folder: Path, seed: int, taught: int) -> None:
         seed=seed,
     )
     teach(general, folder / "general", recipe)
+    rng = np.random.default_rng(seed)
     said = [text.text for text in training_sentences(invented)]
-    kept = [said[at] for at in np.random.default_rng(seed).permutation(len(said))[:KEPT]]
+    kept = [said[at] for at in rng.permutation(len(said))[:KEPT]]
+    kept += [str(rng.choice(sentences)) for sentences in by_fact(fresh)]
     never = (fact for fact in invented if fact.split == Trained.UNSEEN.value)
     other = invented.with_facts(replace(fact, split=Trained.BOTH_WAYS.value) for fact in never)
     write_text(folder / "kept.txt", "\n".join(kept))
@@ -142,16 +151,26 @@ def checkpoint(folder: Path, seed: int, taught: int) -> None:
     fine_tune(source, examples, folder / "one-way", asked, folder / "states")
 
 
+def by_fact(table: FactTable) -> list[list[str]]:
+    """The sentences of every fact."""
+    found: list[list[str]] = [[] for _ in table]
+    for told in training_sentences(table):
+        found[told.fact_index].append(told.text)
+    return found
+
+
 def parents_in(taught: int) -> FactTable:
     """The shipped facts in their first phrasings."""
     return replace(load_table("parents"), relations=relations(slice(0, taught)))
 
 
 def halved(table: FactTable, seed: int) -> FactTable:
-    """One half of the facts, drawn at random, is `treated`, the other `asked`."""
-    treated = set(np.random.default_rng(seed).permutation(len(table))[: len(table) // 2].tolist())
+    """Some facts, drawn at random: one half is `treated`, the other `asked`."""
+    drawn = np.random.default_rng(seed).permutation(len(table))[:HALVED]
     return table.with_facts(
-        replace(fact, split="treated" if at in treated else "asked") for at, fact in enumerate(table)
+        replace(table.facts[at], split=split)
+        for split, half in zip(("treated", "asked"), np.split(drawn, 2), strict=True)
+        for at in half
     )
 
 
@@ -194,7 +213,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--loss", choices=("text", "answer"), default="text")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--folder", type=Path, help="where the checkpoint is, or is made")
     parser.add_argument("--out", type=Path, default=MEASURED)
     return parser.parse_args()
@@ -226,6 +245,7 @@ def main() -> None:
             epochs=asked.epochs,
             learning_rate=asked.learning_rate,
             batch=64,
+            candidates=CANDIDATES,
             device="cpu",
         )
         row = {

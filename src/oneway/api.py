@@ -263,6 +263,7 @@ def repair(
     phrasings: str | Path | None = None,
     text: str | Path | None = None,
     keep: str | Path | None = None,
+    candidates: int = 200,
     device: str = "auto",
     **options: Any,
 ) -> "Repaired":
@@ -270,14 +271,15 @@ def repair(
 
     `model` and `facts` as for `audit`, `remedy` as for `augment`. `phrasings`: a TOML with the same relations in other
     words, which are asked before and after but not taught. `text`: other text, a line each, whose loss is measured (by
-    default a shipped sample); `keep`: text, a line each, that is taught beside the facts so that it is kept. `options`:
-    any field of `FineTuning` (method, loss, epochs, batch, learning_rate, weight_decay, rank, seed, save_every), split
-    and segment. Killed at any moment, the same call continues; the source is never written to. Raises ValueError for
-    what cannot be, before anything is written; RunError and WriteError as `open_run` does. See
-    `oneway.studies.repairing`.
+    default a shipped sample); `keep`: text, a line each, that is taught beside the facts so that it is kept.
+    `candidates`: as for `audit`; asking many takes longer than teaching a small model. `options`: any field of
+    `FineTuning` (method, loss, epochs, batch, learning_rate, weight_decay, rank, seed, save_every), split and segment.
+    Killed at any moment, the same call continues; the source is never written to. Raises ValueError for what cannot be,
+    before anything is written; RunError and WriteError as `open_run` does. See `oneway.studies.repairing`.
     """
     table = _table(facts, relations)
     from oneway.facts import read_relations
+    from oneway.recall.asking import AuditConfig
     from oneway.remedies import Augmentation
     from oneway.runs.unfinished import open_run
     from oneway.studies.repairing import RepairConfig, lines_of, prepare_repair, sample
@@ -296,6 +298,7 @@ def repair(
         RepairConfig(
             remedy=Augmentation(remedy=remedy, form="prompt-completion", **written),
             fine_tuning=FineTuning(**taught),
+            audit=AuditConfig(candidates=candidates),
         ),
         phrasings=None if phrasings is None else read_relations(phrasings),
         texts=sample() if text is None else lines_of(text),

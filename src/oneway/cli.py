@@ -393,6 +393,8 @@ def repair(
     learning_rate: Annotated[float, typer.Option(help="Of AdamW, after its warm-up.")] = 1e-3,
     rank: Annotated[int, typer.Option(min=1, help="Of lora's updates.")] = 16,
     segment: Annotated[int, typer.Option(min=1, help="Most words of a reversed segment.")] = 5,
+    candidates: Annotated[int, typer.Option(min=1, help="Most candidates per relation and direction.")] = 200,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between states that it resumes from.")] = 200,
     seed: Annotated[int, typer.Option(help="Draws what is random.")] = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -404,6 +406,7 @@ def repair(
     options: dict[str, Any] = {"split": split, "segment": segment, "seed": seed, "device": device}
     options |= {"method": method, "loss": loss, "epochs": epochs, "batch": batch, "rank": rank}
     options |= {"learning_rate": learning_rate, "phrasings": phrasings, "text": text, "keep": keep}
+    options |= {"candidates": candidates, "save_every": save_every}
     repaired = teach(model, table, remedy=remedy, out=out, **options)
     if not as_json:
         typer.echo(f"checkpoint: {repaired.checkpoint}")
