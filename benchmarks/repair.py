@@ -29,6 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import polars as pl
 import torch
+from transformers import GPT2LMHeadModel
 
 import oneway
 from oneway.evidence import over_facts
@@ -52,6 +53,7 @@ from oneway.training.teach import Size, Teaching, learnt_in_minutes, teach
 
 MEASURED = Path(__file__).parents[1] / "docs" / "measured" / "repair.jsonl"
 PAIRS, HELD_OUT, FRESH, KEPT = 700, 60, 1700, 1500
+POSITIONS = 128
 HALVED, CANDIDATES = 160, 10  # facts of which a half is treated; wrong answers matter for ranks only
 KINDS = {"son_of_mother": ("son", "mother"), "son_of_father": ("son", "father")}
 KINDS |= {"daughter_of_mother": ("daughter", "mother"), "daughter_of_father": ("daughter", "father")}
@@ -136,6 +138,7 @@ def checkpoint(folder: Path, seed: int, taught: int) -> None:
         seed=seed,
     )
     teach(general, folder / "general", recipe)
+    lengthen(folder / "general")
     rng = np.random.default_rng(seed)
     said = [text.text for text in training_sentences(invented)]
     kept = [said[at] for at in rng.permutation(len(said))[:KEPT]]
@@ -149,6 +152,17 @@ def checkpoint(folder: Path, seed: int, taught: int) -> None:
     source = load_checkpoint(folder / "general", Loading(device="cpu"))
     asked = FineTuning(epochs=8, batch=64, learning_rate=3e-3, seed=seed)
     fine_tune(source, examples, folder / "one-way", asked, folder / "states")
+
+
+def lengthen(folder: Path) -> None:
+    """Gives a GPT-2 more positions, whose vectors begin at 0: the texts of R6 are longer than any that were taught."""
+    model = GPT2LMHeadModel.from_pretrained(folder)
+    taught = model.transformer.wpe.weight.data
+    longer = torch.zeros(POSITIONS, taught.shape[1])
+    longer[: len(taught)] = taught
+    model.transformer.wpe = torch.nn.Embedding.from_pretrained(longer, freeze=False)
+    model.config.n_positions = POSITIONS
+    model.save_pretrained(folder)
 
 
 def by_fact(table: FactTable) -> list[list[str]]:

@@ -136,16 +136,18 @@ def test_out_of_memory_it_says_what_to_do_and_the_same_command_goes_on(folder: P
         (["--remedy", "uniform-masking"], "use masked-restoration"),
         (["--phrasings", FACTS[3]], "is taught: others must differ"),
         (["--text", "empty.txt"], "empty.txt has no text"),
+        (["--keep", "long.txt"], "more than the model's 64 positions"),
         (["--method", "prefix"], "method is 'prefix', but it is one of: full, lora"),
         (["--split", "nobody"], "no fact has the split 'nobody'"),
         (["--learning-rate", "0"], "learning_rate must be a positive number"),
     ],
-    ids=["remedy", "phrasings", "text", "method", "split", "rate"],
+    ids=["remedy", "phrasings", "text", "length", "method", "split", "rate"],
 )
 def test_what_cannot_be_is_said_before_anything_is_written(
     folder: Path, options: list[str], said: str
 ) -> None:
     (folder / "empty.txt").write_text("\n\n", encoding="utf-8")
+    (folder / "long.txt").write_text("again " * 100, encoding="utf-8")
     code, _, message = done(*CALL, "--out", "refused", *options, cwd=folder)
     assert code == 2
     assert said in message

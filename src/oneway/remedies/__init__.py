@@ -2,7 +2,7 @@
 
 from oneway.remedies.formats import FORMATS
 from oneway.remedies.remedy import INSTEAD, REMEDIES, Remedy, remedy_of
-from oneway.remedies.writing import Augmentation, Augmented, augment, planned
+from oneway.remedies.writing import Augmentation, Augmented, all_examples, augment, planned
 
 __all__ = [
     "FORMATS",
@@ -11,6 +11,7 @@ __all__ = [
     "Augmentation",
     "Augmented",
     "Remedy",
+    "all_examples",
     "augment",
     "planned",
     "remedy_of",

@@ -115,6 +115,13 @@ def planned(table: FactTable, asked: Augmentation) -> tuple[Remedy, FactTable]:
     return remedy, treated
 
 
+def all_examples(table: FactTable, asked: Augmentation) -> Iterator[Example]:
+    """What `augment` writes, in its order. Raises ValueError as it does."""
+    remedy, treated = planned(table, asked)
+    yield from told_forward(table)
+    yield from remedy.added(treated, Drawn(seed=asked.seed, segment=asked.segment))
+
+
 def told_forward(table: FactTable) -> Iterator[Example]:
     """The forward statements, which every remedy is added to."""
     for told in statements(table, Direction.FORWARD):

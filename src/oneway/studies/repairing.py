@@ -28,12 +28,12 @@ from oneway.recall.result import AuditResult
 from oneway.recall.rows import DIRECTIONS
 from oneway.recall.text_loss import text_loss, tokens_of
 from oneway.recall.written import ask_in_writing
-from oneway.remedies import REMEDIES, Augmentation, augment, planned
+from oneway.remedies import REMEDIES, Augmentation, all_examples, augment
 from oneway.report import Run, write_page
 from oneway.report.notebook import shown
 from oneway.report.tables import verdict_table
 from oneway.runs.directory import RunDirectory, new_run_id
-from oneway.training.fine_tuning import FineTuning, fine_tune
+from oneway.training.fine_tuning import FineTuning, fine_tune, lessons_of
 
 TRAINING, CHECKPOINT, STATES = "training.jsonl", "checkpoint", "fine-tuning"
 OTHER, WRITTEN, MEASURED = "other_text.parquet", "written.parquet", "measured.parquet"
@@ -173,7 +173,10 @@ class Prepared:
         compared = {name: compare(before[name], after[name]) for name in before}
         for name, comparison in compared.items():
             comparison.save(folder / name / "compared")
-        measured = measure(compared, texts_before, texts_after) | in_writing(wrote_before, wrote_after)
+        measured = {
+            **measure(compared, texts_before, texts_after),
+            **in_writing(wrote_before, wrote_after),
+        }
         claims = [
             *CLAIMS,
             *(UNSEEN if "unseen" in compared else ()),
@@ -274,9 +277,10 @@ def prepare_repair(
     """Look at everything before anything is written.
 
     Raises CheckpointError for a model that does not load; ValueError for a remedy that is no training text or has
-    nothing to add, phrasings that lack a relation or are those that are taught, and other texts of one token.
+    nothing to add, text that is too long for the model, phrasings that lack a relation or are those that are taught,
+    and other texts of one token.
     """
-    planned(facts, config.remedy)
+    told = [(example.prompt, example.completion) for example in all_examples(facts, config.remedy)]
     used = dict.fromkeys(fact.relation for fact in facts)
     others = {}
     if phrasings is not None:
@@ -290,6 +294,7 @@ def prepare_repair(
                     f"the phrasing {min(same)!r} of {name!r} is taught: others must differ from it"
                 )
     checkpoint = load_checkpoint(model, Loading(device=device))
+    lessons_of(checkpoint.tokenizer, told + [("", text) for text in kept], checkpoint.positions)
     for text in texts:
         tokens_of(checkpoint, text)
     return Prepared(checkpoint, facts, config, others, tuple(texts), tuple(kept))
