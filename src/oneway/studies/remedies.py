@@ -104,7 +104,7 @@ def phrased(seeds: int) -> Part:
 def quick() -> Config:
     """All remedies on single words and on names of two words, the best ones where they are judged."""
     two_words = Part(name="two words", world="two words", size=40, seeds=3, training={"steps": 1000})
-    best = replace(phrased(5), remedies=("none", BEST[0], *LONG_NAMES))
+    best = replace(phrased(3), remedies=("none", BEST[0], *LONG_NAMES))
     return Config(parts=(_arrows(5), two_words, best, large()))
 
 
