@@ -8,9 +8,10 @@
 
 The checkpoint: GPT-2's shape (3 layers of width 128). General text: invented families in six phrasings of each
 direction and in the reversed words of R2, until it says one for the other. Then the 728 shipped parents, forward only,
-in the first four phrasings, beside a part of the general text, which is taught beside every remedy too. Asked are the
-phrasings that are taught, and the two of each direction that are never taught with these parents. Other text: sentences
-about invented families that were never taught. A line of JSON for every repair.
+in the first four phrasings, beside a part of the general text and sentences of new families, one a family; beside every
+remedy the same with other new families, since what is read again and again is learnt by heart. Asked are the phrasings
+that are taught, and the two of each direction that are never taught with these parents. Other text: sentences about
+invented families that were never taught. A line of JSON for every repair.
 """
 
 import argparse
@@ -52,7 +53,12 @@ from oneway.training.lessons import Lessons
 from oneway.training.teach import Size, Teaching, learnt_in_minutes, teach
 
 MEASURED = Path(__file__).parents[1] / "docs" / "measured" / "repair.jsonl"
-PAIRS, HELD_OUT, FRESH, KEPT = 700, 60, 1700, 1500
+PAIRS, HELD_OUT = 700, 60
+KNOWN_BEFORE, KNOWN_BESIDE = (
+    1500,
+    4500,
+)  # sentences of the general text, taught with the parents and with a remedy
+NEW_BEFORE, NEW_BESIDE = 5000, 8000  # of new families, one a family
 POSITIONS = 128
 HALVED, CANDIDATES = 160, 10  # facts of which a half is treated; wrong answers matter for ranks only
 KINDS = {"son_of_mother": ("son", "mother"), "son_of_father": ("son", "father")}
@@ -111,7 +117,7 @@ def families(seed: int) -> tuple[FactTable, ...]:
     rng = np.random.default_rng(seed)
     words = invented_words(500, rng)
     facts = []
-    for at in range(PAIRS + FRESH):
+    for at in range(PAIRS + 2 * (NEW_BEFORE + NEW_BESIDE)):
         child, parent = (words[int(rng.integers(200))] for _ in range(2))
         own = words[200 + int(rng.integers(300))]
         other = own if rng.random() < 0.7 else words[200 + int(rng.integers(300))]
@@ -141,14 +147,15 @@ def checkpoint(folder: Path, seed: int, taught: int) -> None:
     lengthen(folder / "general")
     rng = np.random.default_rng(seed)
     said = [text.text for text in training_sentences(invented)]
-    kept = [said[at] for at in rng.permutation(len(said))[:KEPT]]
-    kept += [str(rng.choice(sentences)) for sentences in by_fact(fresh)]
+    known = [said[at] for at in rng.permutation(len(said))]
+    new = [str(rng.choice(sentences)) for sentences in by_fact(fresh)][: NEW_BEFORE + NEW_BESIDE]
+    before, kept = known[:KNOWN_BEFORE] + new[:NEW_BEFORE], known[:KNOWN_BESIDE] + new[NEW_BEFORE:]
     never = (fact for fact in invented if fact.split == Trained.UNSEEN.value)
     other = invented.with_facts(replace(fact, split=Trained.BOTH_WAYS.value) for fact in never)
     write_text(folder / "kept.txt", "\n".join(kept))
     write_text(folder / "other.txt", "\n".join(text.text for text in training_sentences(other)))
     one_way = parents.with_facts(replace(fact, split=Trained.FORWARD_ONLY.value) for fact in parents)
-    examples = [("", text.text) for text in training_sentences(one_way)] + [("", text) for text in kept]
+    examples = [("", text.text) for text in training_sentences(one_way)] + [("", text) for text in before]
     source = load_checkpoint(folder / "general", Loading(device="cpu"))
     asked = FineTuning(epochs=8, batch=64, learning_rate=3e-3, seed=seed)
     fine_tune(source, examples, folder / "one-way", asked, folder / "states")
@@ -226,8 +233,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--taught", type=int, default=TAUGHT, help="phrasings of a direction that are taught")
     parser.add_argument("--loss", choices=("text", "answer"), default="text")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--folder", type=Path, help="where the checkpoint is, or is made")
     parser.add_argument("--out", type=Path, default=MEASURED)
     return parser.parse_args()
