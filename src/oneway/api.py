@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from oneway.facts import FactTable
     from oneway.models.checkpoint import Dtype, Source
     from oneway.recall.asking import AuditConfig
-    from oneway.recall.compare import Audited, Comparison
+    from oneway.recall.compare import Comparison
+    from oneway.recall.differences import Audited
     from oneway.recall.result import AuditResult
     from oneway.remedies import Augmented
     from oneway.report import Run

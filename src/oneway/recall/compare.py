@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from oneway.evidence import RunRecord, mcnemar, over_pairs, sha256
 from oneway.recall.changes import CHANGES, COMPARED, CompareError, changes, checked, per_fact
-from oneway.recall.differences import differences
+from oneway.recall.differences import Audited, differences
 from oneway.recall.rows import DIRECTIONS
 from oneway.recall.summary import groups, resamples
 from oneway.report import PER_FACT, Run, save_run
@@ -27,17 +27,6 @@ ASKED = (
     "Which facts did the second model gain, which did it lose, and of which did it turn the direction of recall "
     "around? Every fact of both audits is compared with itself."
 )
-
-
-class Audited(Protocol):
-    """What a comparison needs of an audit: an `AuditResult`, or a finished run that was read."""
-
-    @property
-    def record(self) -> RunRecord: ...
-    @property
-    def rows(self) -> pl.DataFrame | None: ...
-    @property
-    def skipped(self) -> pl.DataFrame | None: ...
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -2,16 +2,28 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from oneway.recall.compare import Audited
+import polars as pl
+
+from oneway.evidence import RunRecord
 
 _SAID_ELSEWHERE = ("model", "templates", "tokenizer", "demo")
 _LONGEST = 80  # characters of a setting in a note
 
 
-def differences(before: "Audited", after: "Audited") -> Iterator[str]:
+class Audited(Protocol):
+    """What a comparison needs of an audit: an `AuditResult`, or a finished run that was read."""
+
+    @property
+    def record(self) -> RunRecord: ...
+    @property
+    def rows(self) -> pl.DataFrame | None: ...
+    @property
+    def skipped(self) -> pl.DataFrame | None: ...
+
+
+def differences(before: Audited, after: Audited) -> Iterator[str]:
     """A note for everything but the facts in which the two audits differ, or in which they do not but should."""
     first, second = before.record, after.record
     if first == second:
