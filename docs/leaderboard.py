@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from oneway.evidence import Estimate, RunRecord
-from oneway.studies.entries import judged
+from oneway.studies.entries import SHARED, judged
 from oneway.studies.remedy_picture import ORDER
 from oneway.training.remedies.remedy import REMEDIES
 
@@ -130,7 +130,11 @@ def entries() -> str:
         alignment, edit, overlap = (found[f"{of}[{name}]"] for of in ("alignment", "edit", "overlap"))
         recalled = found.get(f"reverse[{name}]")
         works = recalled is None or recalled.low >= 0.5
-        said = judged(alignment.mean, edit.mean).replace("both-ways", "two").replace("shared-entry", "one")
+        said = {"both-ways": "two", "shared-entry": "one"}.get(
+            found_as := judged(alignment.mean, edit.mean), found_as
+        )
+        if said == "two" and min(alignment.low, edit.low) > SHARED:
+            said = "two, shared in part"
         rows.append(
             [
                 name if recalled else f"compiled, {name}",
