@@ -38,6 +38,7 @@ COST = {
     "lines taught": lambda row: f"{sum(row['lines'].values()):,}",
     "s": lambda row: f"{row['seconds']:.0f}",
     "CPU s": lambda row: f"{row['cpu_seconds']:.0f}",
+    "threads": lambda row: str(row["threads"]),
 }
 ALL: Mapping[str, Callable[[Row], str]] = {
     "remedy": remedy,
@@ -91,10 +92,8 @@ def told(found: list[Row]) -> str:
         f"`{row['remedy']}` ({row['taught']} phrasings, loss on {row['loss']}): {', '.join(missed(row)) or 'none'}"
         for row in found
     )
-    machines = dict.fromkeys(
-        f"{row['hardware']['cpu']}, {row['hardware']['cores']} cores, {row['threads']} used" for row in found
-    )
-    return f"Bars that are missed: {verdicts}.\n\nOn an {'; '.join(machines)}, while other work ran beside.\n"
+    machines = dict.fromkeys(f"{row['hardware']['cpu']}, {row['hardware']['cores']} cores" for row in found)
+    return f"Bars that are missed: {verdicts}.\n\nOn an {'; '.join(machines)}; other work ran beside those with one thread.\n"
 
 
 def with_measurements(page: str) -> str:
