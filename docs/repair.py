@@ -93,7 +93,8 @@ def told(found: list[Row]) -> str:
         for row in found
     )
     machines = dict.fromkeys(f"{row['hardware']['cpu']}, {row['hardware']['cores']} cores" for row in found)
-    return f"Bars that are missed: {verdicts}.\n\nOn an {'; '.join(machines)}; other work ran beside those with one thread.\n"
+    ground = f"On an {'; '.join(machines)}; other work ran beside those with one thread."
+    return f"Bars that are missed: {verdicts}.\n\n{ground}\n"
 
 
 def with_measurements(page: str) -> str:
