@@ -113,7 +113,7 @@ REMEDIES: Mapping[str, Remedy] = {
     ),
     "weight decay": Remedy(
         id="R9", what="many pairs both ways and a weight decay of 1", source="arXiv 2509.21993",
-        deviation="families are single pairs", weight_decay=1.0,
+        deviation="single pairs, but for the world of families", weight_decay=1.0,
     ),
     "tied": Remedy(id="R10", what="tied embeddings", source=_SYMMETRY, unembedding="tied"),
     "symmetry penalty": Remedy(
